@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -189,3 +189,20 @@ class Prediction(TensorTree):
     """J^est of every stage of the 2D estimator, last = final; empty without an estimator."""
     render: Render | None = None
     """Absent where nothing asks for pixels (then the step saves the rendering)."""
+
+
+class HandLayer(Protocol):
+    """What the rest of the package may ask of the hand model, whatever file it was read from."""
+
+    faces: Int[Tensor, "1538 3"]
+    """Vertex ids, counter-clockwise seen from outside."""
+    angle_limits: Float[Tensor, "15 3 2"]
+    """Lower and upper limit in radians of (twist, spread, bend) of each finger joint, MANO order."""
+
+    def __call__(self, code: HandCode) -> Hand:
+        """Pose, shape and place the hand; any leading dimensions."""
+        ...
+
+    def joint_angles(self, quaternions: Float[Tensor, "*n 16 4"]) -> Float[Tensor, "*n 15 3"]:
+        """(twist, spread, bend) in radians of each finger joint in its own anatomical frame."""
+        ...
