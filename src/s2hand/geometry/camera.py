@@ -87,3 +87,25 @@ def clip_positions(
     y = (2 * v + w) / height - w
     z = (far + near) / (far - near) * w - 2 * far * near / (far - near)
     return torch.stack([x, y, z, w], -1)
+
+
+def crop_camera(
+    intrinsics: Float[Tensor, "*n 3 3"], crop_px: int
+) -> tuple[Float[Tensor, "*n 3 3"], Float[Tensor, "*n"]]:
+    """The virtual camera that looks straight through the centre of a crop (our definition).
+
+    Returns the rotation that takes its axes to the real camera's (z through the crop's centre,
+    x along the crop's rows) and its focal length in pixels of the crop. What a hand looks like in a
+    crop depends on its pose in this camera, and not on where the crop was cut.
+    """
+    centre = (crop_px - 1) / 2
+    pixels = intrinsics.new_tensor([[centre, centre, 1.0], [centre + 1, centre, 1.0]])
+    rays = (torch.linalg.inv(intrinsics) @ pixels.T).transpose(-1, -2)
+    ray, right = rays[..., 0, :], rays[..., 1, :] - rays[..., 0, :]
+    length = ray.norm(dim=-1)
+    z = ray / length[..., None]
+    x = right - (right * z).sum(-1, keepdim=True) * z
+    x = x / x.norm(dim=-1, keepdim=True)
+    rotation = torch.stack([x, torch.linalg.cross(z, x), z], -1)
+    focal = torch.linalg.det(intrinsics[..., :2, :2]).abs().sqrt() * length
+    return rotation, focal

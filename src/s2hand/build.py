@@ -1,0 +1,149 @@
+"""From configuration to objects, and from a checkpoint back to a model."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from s2hand.data.module import HandDataModule
+from s2hand.model.reconstructor import Reconstructor
+from s2hand.module import CHECKPOINT_FORMAT, S2Hand, check_hand
+from s2hand.objective import Objective, Term
+
+MODEL_KEYS = ("hand", "render", "model", "loss", "optim")
+"""The parts of a configuration that a checkpoint carries: enough to rebuild and fine-tune."""
+_TRUSTED = ("s2hand.", "torch.optim.")
+
+
+class CheckpointError(RuntimeError):
+    """A file is no checkpoint of this package, or one that cannot be used here."""
+
+
+def make_reconstructor(cfg: DictConfig) -> Reconstructor:
+    """``cfg.model`` with the hand and the renderer it interpolates."""
+    reconstructor: Reconstructor = hydra.utils.instantiate(cfg.model, _convert_="all")
+    return reconstructor
+
+
+def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
+    """The terms of ``cfg.loss``; terms that ask for the hand model get this one."""
+    if not cfg.loss:
+        raise ValueError("the `loss` list is empty: name at least one, e.g. loss=[joint_location]")
+    terms: dict[str, Term] = {}
+    for name, term in cfg.loss.items():
+        fn = hydra.utils.get_class(term.fn._target_)
+        extra = {"hand": reconstructor.hand} if "hand" in inspect.signature(fn).parameters else {}
+        loss = hydra.utils.instantiate(term.fn, **extra, _convert_="all")
+        terms[str(name)] = hydra.utils.instantiate({**term, "fn": None}, _convert_="all", fn=loss)
+    return Objective(terms)
+
+
+def make_module(cfg: DictConfig) -> S2Hand:
+    """The LightningModule of a configuration."""
+    reconstructor = make_reconstructor(cfg)
+    augment = cfg.get("augment")
+    return S2Hand(
+        reconstructor,
+        make_objective(cfg, reconstructor),
+        optimizer=hydra.utils.instantiate(cfg.optim.optimizer, _convert_="all"),
+        schedule=hydra.utils.instantiate(cfg.optim.schedule, _convert_="all"),
+        augment=hydra.utils.instantiate(augment, _convert_="all") if augment else None,
+        record={"config": model_config(cfg), "revision": git_revision()},
+    )
+
+
+def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
+    """The datamodule, serving frozen features where the encoder has some and pixels do not change."""
+    data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
+    encoder = module.reconstructor.network.encoder
+    if encoder.frozen_stride and data.cache_features and module.augment is None:
+        data.use_features(encoder.frozen_maps, encoder.frozen_key)
+    return data
+
+
+def model_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved, plain parts of a configuration that rebuild its model."""
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    return {key: resolved[key] for key in MODEL_KEYS}
+
+
+def git_revision() -> str | None:
+    """The revision of the working copy that runs, or None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Open a checkpoint without executing anything in it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: not a checkpoint of this package, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} is no readable checkpoint ({error})") from error
+    record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
+    if record is None:
+        raise CheckpointError(f"{path} was not written by s2hand: it has no 's2hand' record")
+    if record["format"] > CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path} has format {record['format']}, this version reads up to {CHECKPOINT_FORMAT}: "
+            f"it was written by s2hand {record['version']}, update the package"
+        )
+    return checkpoint
+
+
+def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> S2Hand:
+    """The model of a checkpoint, in evaluation mode.
+
+    Args:
+        path: a checkpoint that ``s2hand-train`` wrote.
+        hand: where the hand model file lies on this machine, if elsewhere than in training.
+        overrides: values of the configuration by dotted key, e.g. ``**{"render.backend": "cpu"}``.
+
+    Raises:
+        CheckpointError: see :func:`read_checkpoint`; or a configuration that names foreign code.
+        HandModelMismatchError: ``hand`` is another model than the one trained on.
+    """
+    checkpoint = read_checkpoint(path)
+    cfg = OmegaConf.create(checkpoint["s2hand"]["config"])
+    for target in _targets(OmegaConf.to_container(cfg)):
+        if not target.startswith(_TRUSTED):
+            raise CheckpointError(f"{path}: its configuration names {target!r}, which is refused")
+    cfg.model.network.encoder.weights = "none"  # the state dict brings them
+    if hand is not None:
+        cfg.hand.model = cfg.model.hand.model = str(hand)
+    for key, value in overrides.items():
+        OmegaConf.update(cfg, key, value, force_add=False)
+    module = make_module(cfg)
+    check_hand(checkpoint, module.reconstructor)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval()
+
+
+def _targets(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _targets(item)

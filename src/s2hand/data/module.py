@@ -1,0 +1,114 @@
+"""The LightningDataModule of every dataset: loaders, windows, cached features."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from s2hand.data.base import HandDataset
+from s2hand.data.features import Extract, FeatureDataset
+from s2hand.data.sampling import ShuffleSampler
+from s2hand.data.windows import WindowedDataset
+from s2hand.types import HandBatch
+from s2hand.window import Window
+
+_log = logging.getLogger(__name__)
+MakeDataset = Callable[[], HandDataset]
+
+
+class HandDataModule(pl.LightningDataModule):
+    """Loaders over up to three datasets.
+
+    Args:
+        train, val, test: make the datasets when called; made only when their stage begins.
+        window: frames per sample.
+        batch_size: clips per batch.
+        num_workers: loader processes; 0 loads in the training process.
+        cache_dir: where frozen features are kept.
+        cache_features: let the build attach the frozen features of the encoder.
+        seed: of the order of training samples.
+    """
+
+    def __init__(
+        self,
+        train: MakeDataset | None = None,
+        val: MakeDataset | None = None,
+        test: MakeDataset | None = None,
+        window: Window | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        cache_dir: str | Path = "~/.cache/s2hand",
+        cache_features: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.makers = {"train": train, "val": val, "test": test}
+        self.window = window or Window()
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.cache_dir, self.cache_features = Path(cache_dir).expanduser(), cache_features
+        self._features: tuple[Extract, str] | None = None
+        self._datasets: dict[str, HandDataset | WindowedDataset] = {}
+        self._sampler: ShuffleSampler | None = None
+        self._resume_batches = 0
+
+    def use_features(self, extract: Extract, key: str) -> None:
+        """Serve the frozen features that ``extract`` computes beside every image."""
+        self._features = (extract, key)
+
+    def dataset(self, split: str) -> HandDataset | WindowedDataset:
+        """The dataset of a split, windowed and with features, made once."""
+        if split not in self._datasets:
+            make = self.makers[split]
+            if make is None:
+                raise ValueError(f"this data configuration has no {split} set: set data.{split}")
+            frames = make()
+            if self._features is not None:
+                frames = FeatureDataset(frames, *self._features, cache_dir=self.cache_dir)
+            frames.prepare()
+            single = self.window.frames == 1
+            self._datasets[split] = frames if single else WindowedDataset(frames, self.window)
+        return self._datasets[split]
+
+    def train_dataloader(self) -> DataLoader[HandBatch]:
+        """Shuffled; the last incomplete batch is dropped (batch norm dislikes it)."""
+        dataset = self.dataset("train")
+        self._sampler = ShuffleSampler(len(dataset), self.seed)
+        self._sampler.skip(self._resume_batches * self.batch_size)
+        self._resume_batches = 0
+        if len(dataset) < self.batch_size:
+            _log.warning("%d samples are fewer than one batch of %d", len(dataset), self.batch_size)
+        return self._loader("train", sampler=self._sampler, drop_last=len(dataset) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
+        """In order; no loader where the configuration has no validation set."""
+        return self._loader("val") if self.makers["val"] is not None else []
+
+    def test_dataloader(self) -> DataLoader[HandBatch]:
+        """In order."""
+        return self._loader("test")
+
+    def _loader(self, split: str, **options: Any) -> DataLoader[HandBatch]:
+        return DataLoader(
+            self.dataset(split),  # type: ignore[arg-type]
+            self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=HandBatch.stack,
+            persistent_workers=self.num_workers > 0,
+            **options,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the running epoch is, for checkpoints."""
+        if self.trainer is None:
+            return {}
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return {"batches": 0 if progress.is_last_batch else progress.current.completed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the interrupted epoch stopped."""
+        self._resume_batches = int(state_dict.get("batches", 0))

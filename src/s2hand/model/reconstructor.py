@@ -1,0 +1,119 @@
+"""From a batch to a prediction: network, hand, camera and renderer in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from s2hand.geometry.camera import crop_camera, project
+from s2hand.geometry.rotation import (
+    axis_angle_to_quaternion,
+    matrix_to_quaternion,
+    quaternion_multiply,
+    quaternion_to_axis_angle,
+)
+from s2hand.hand.mano import ManoHead
+from s2hand.model.networks import CodeNetwork, RawCodes
+from s2hand.render.scene import HandRenderer
+from s2hand.types import Camera, HandBatch, HandCode, Prediction
+
+REFERENCE_FOCAL_PX = 500.0
+"""Focal length, in pixels of a 224 crop, that the translation code is stated for under
+``camera="crop"``; near FreiHAND's median of 492."""
+
+
+class Reconstructor(nn.Module):
+    """Everything between a :class:`HandBatch` and a :class:`Prediction`; time is folded here only.
+
+    Args:
+        network: images to raw codes.
+        hand: codes to a posed hand.
+        renderer: posed hand to pixels.
+        camera: ``paper``: rotation and translation are said in the camera's own frame (S2HAND);
+            ``crop``: in the frame of a virtual camera that looks through the crop's centre with a
+            reference focal length, and then moved into the camera's (our definition). They agree
+            for a crop centred on the principal point at the reference focal length; for crops cut
+            from anywhere in a picture only the second can be known from the crop.
+        base_rotation_deg: axis-angle in degrees that a zero rotation code stands for.
+    """
+
+    def __init__(
+        self,
+        network: CodeNetwork,
+        hand: ManoHead,
+        renderer: HandRenderer,
+        camera: Literal["paper", "crop"] = "paper",
+        base_rotation_deg: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        super().__init__()
+        if camera not in ("paper", "crop"):
+            raise ValueError(f"camera={camera!r}: use paper or crop")
+        self.network, self.hand, self.renderer, self.camera = network, hand, renderer, camera
+        base = torch.tensor([math.radians(angle) for angle in base_rotation_deg])
+        self.register_buffer("base", axis_angle_to_quaternion(base), persistent=False)
+
+    def encode(self, batch: HandBatch) -> tuple[HandCode, tuple[Tensor, ...]]:
+        """The code of every frame, and J^est of every stage in pixels of the crop [b, t, 21, 2]."""
+        b, t = batch.confidence.shape[:2]
+        flat = batch.unlabelled().fold()
+        raw: RawCodes = self.network(flat.image, flat.features)
+        code = self._place(raw.values, flat.camera).unfold(b, t)
+        size = batch.camera.crop_px
+        estimates = tuple(
+            (estimate.joints * size - 0.5).unflatten(0, (b, t)) for estimate in raw.estimates
+        )
+        return code, estimates
+
+    def decode(
+        self,
+        code: HandCode,
+        camera: Camera,
+        estimates: tuple[Tensor, ...] = (),
+        render: bool = True,
+        resolution: int | None = None,
+    ) -> Prediction:
+        """Pose, project and (on demand) render a code."""
+        hand = self.hand(code)
+        joints_2d = project(hand.joints, camera.intrinsics)
+        pixels = self.renderer(hand, camera, self.hand.faces, resolution) if render else None
+        return Prediction(hand, joints_2d, estimates, pixels)
+
+    def forward(
+        self, batch: HandBatch, render: bool = True, resolution: int | None = None
+    ) -> Prediction:
+        """Encode and decode."""
+        code, estimates = self.encode(batch)
+        return self.decode(code, batch.camera, estimates, render, resolution)
+
+    def _place(self, values: dict[str, Tensor], camera: Camera) -> HandCode:
+        """Raw rotation and translation into the camera frame."""
+        rotation, translation = self._to_camera(
+            quaternion_multiply(
+                axis_angle_to_quaternion(values["rotation"]),
+                self.base.expand(len(values["rotation"]), 4),
+            ),
+            values["translation"],
+            camera,
+        )
+        placed = {"rotation": quaternion_to_axis_angle(rotation), "translation": translation}
+        return HandCode(**(values | placed))
+
+    def _to_camera(
+        self, rotation: Float[Tensor, "n 4"], translation: Float[Tensor, "n 3"], camera: Camera
+    ) -> tuple[Tensor, Tensor]:
+        if self.camera == "paper":
+            return rotation, translation
+        view, focal = crop_camera(camera.intrinsics, camera.crop_px)
+        # The reference hand subtends the same part of the crop whatever the crop's focal length.
+        ratio = focal / (REFERENCE_FOCAL_PX * camera.crop_px / 224)
+        depth = (translation[:, 2] * ratio)[:, None]
+        moved = torch.cat([translation[:, :2], depth], 1)
+        return (
+            quaternion_multiply(matrix_to_quaternion(view), rotation),
+            (view @ moved[..., None])[..., 0],
+        )

@@ -1,0 +1,146 @@
+"""The LightningModule: predict, loop over the losses, log, sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from s2hand import __version__
+from s2hand.metric.hands import HandMetrics
+from s2hand.model.reconstructor import Reconstructor
+from s2hand.objective import Objective
+from s2hand.types import HandBatch, Prediction
+
+CHECKPOINT_FORMAT = 1
+
+
+class S2Hand(pl.LightningModule):
+    """S2HAND on clips of any length; an image is a clip of one frame.
+
+    Args:
+        reconstructor: batch to prediction.
+        objective: prediction to loss.
+        optimizer: makes the optimizer from parameters.
+        schedule: makes the learning-rate schedule from (optimizer, total_steps).
+        augment: applied to training batches on the device, or None.
+        record: plain values written into every checkpoint under ``s2hand`` (resolved config,
+            revision); :func:`s2hand.load` rebuilds the model from it.
+    """
+
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        objective: Objective,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[..., LRScheduler],
+        augment: nn.Module | None = None,
+        record: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reconstructor, self.objective, self.augment = reconstructor, objective, augment
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.record = record or {}
+        self.metrics = nn.ModuleDict({"val": HandMetrics(mesh=False), "test": HandMetrics()})
+
+    def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
+        """Reconstruct the hands of a batch."""
+        return self.reconstructor(batch, render)
+
+    def training_step(self, batch: HandBatch, batch_idx: int) -> Tensor:
+        """One step on detections and pixels; logs every raw term and the total."""
+        if self.augment is not None:
+            batch = self.augment(batch)
+        prediction = self.reconstructor(batch, render=self.objective.needs_render)
+        report = self.objective(prediction, batch)
+        self.log("train/loss", report.total, prog_bar=True, batch_size=len(batch.image))
+        logged = {f"train/{name}": value for name, value in (report.raw | report.diagnostics).items()}
+        self.log_dict(logged, batch_size=len(batch.image))
+        return report.total
+
+    def validation_step(self, batch: HandBatch, batch_idx: int) -> None:
+        """Update the metrics; nothing is rendered."""
+        self.metrics["val"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
+
+    def test_step(self, batch: HandBatch, batch_idx: int) -> None:
+        """Update the metrics, mesh metrics included."""
+        self.metrics["test"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/...``."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/...``."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        metric: Any = self.metrics[split]
+        values = metric.compute()
+        self.log_dict({f"{split}/{name}": value.float() for name, value in values.items()})
+        metric.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The configured optimizer on everything that is not frozen, scheduled per step."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        optimizer = self.make_optimizer(trainable)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.make_schedule(optimizer, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to rebuild the model: plain values only, no pickled objects."""
+        metrics = self.trainer.callback_metrics if self._trainer is not None else {}
+        checkpoint["s2hand"] = {
+            "format": CHECKPOINT_FORMAT,
+            "version": __version__,
+            "hand": {"name": self.reconstructor.hand.name, "fingerprint": self.reconstructor.hand.fingerprint},
+            "metrics": {name: float(value) for name, value in metrics.items()},
+            **self.record,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the codes of another hand model: betas and PCA codes do not transfer."""
+        check_hand(checkpoint, self.reconstructor)
+
+
+class HandModelMismatchError(RuntimeError):
+    """A checkpoint was trained on another hand model than the one in use."""
+
+
+def check_hand(checkpoint: dict[str, Any], reconstructor: Reconstructor) -> None:
+    """Raise unless the checkpoint's hand model is the reconstructor's."""
+    trained, hand = checkpoint.get("s2hand", {}).get("hand", {}), reconstructor.hand
+    if trained.get("fingerprint") != hand.fingerprint:
+        raise HandModelMismatchError(
+            f"the checkpoint was trained on hand model {trained.get('name')!r} "
+            f"({trained.get('fingerprint')}), this run uses {hand.name!r} ({hand.fingerprint}); shape "
+            "and pose codes do not carry over: choose the same file (hand=open, or hand=mano "
+            "hand.model=PATH)"
+        )
+
+
+@torch.no_grad()
+def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
+    """The baseline that looks at nothing: mean pose, mean shape, the constant initial placement."""
+    from s2hand.types import HandCode
+
+    b, t = batch.confidence.shape[:2]
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(b, t, *shape, device=batch.image.device)
+
+    hand = reconstructor.hand
+    code = HandCode(
+        pose=zeros(hand.num_pca), shape=zeros(10), scale=zeros(1) + 1, rotation=zeros(3),
+        translation=zeros(3) + zeros(3).new_tensor([0, 0, 0.65]), texture=zeros(778, 3), light=zeros(11),
+    )  # fmt: skip
+    return reconstructor.decode(code, batch.camera, render=False)
