@@ -1,0 +1,1 @@
+"""The embedded open hand; PROVENANCE.md tells where it comes from."""

@@ -1,0 +1,184 @@
+"""The MANO head: a code (pose, shape, scale, rotation, translation) becomes a posed hand."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import smplx
+import torch
+from jaxtyping import Float
+from smplx.utils import Struct
+from torch import Tensor, nn
+
+from s2hand.geometry.rotation import (
+    axis_angle_to_quaternion,
+    quaternion_multiply,
+    quaternion_to_matrix,
+)
+from s2hand.geometry.skeleton import TO_COMMON, JointConvention
+from s2hand.hand.anatomy import angle_limits, joint_angles, joint_frames
+from s2hand.hand.model_file import HandModel, load_hand_model
+from s2hand.types import Hand, HandCode
+
+HALF_TURN = (0.0, 1.0, 0.0, 0.0)
+"""Quaternion of the constant root rotation: pi about x (P)."""
+
+
+class ManoHead(nn.Module):
+    """``M' = s M(beta, theta) R + T`` (S2HAND, section 3.1) on any MANO-shaped model.
+
+    M is smplx's MANO with the wrist unturned. Points are columns here: ``x' = s R H x + T``, where
+    H is the constant half turn about x. Scale and rotation are about the origin of the model
+    file's coordinates, which lies in the palm (the template's centre; the wrist of MANO is about
+    96 mm away along +x), so T is where the camera sees the middle of the hand.
+
+    A zero code (with T in front of the camera) is the mean pose with the fingers to the image's
+    left, the back of the hand up and the thumb towards the camera: H turns the model's y-up axes
+    into the camera's y-down ones, without it the hand would lie on its back.
+
+    The head has nothing to train, and its ``state_dict`` is empty: MANO's licence keeps the file's
+    arrays out of checkpoints, which name the model by ``fingerprint`` instead.
+    """
+
+    faces: Tensor
+    albedo: Tensor | None
+    natural_poses: Tensor | None
+    angle_limits: Tensor
+    _frames: Tensor
+    _components: Tensor
+    _components_inverse: Tensor
+    _mean: Tensor
+    _half_turn: Tensor
+
+    def __init__(
+        self,
+        model: HandModel | str | Path = "open",
+        num_pca: int = 30,
+        convention: str | JointConvention = "freihand",
+        flat_hand_mean: bool = False,
+    ) -> None:
+        """Read the model once.
+
+        Args:
+            model: A :class:`HandModel`, ``"open"``, or the path of an .npz or MANO .pkl.
+            num_pca: Pose coefficients, 1 to 45.
+            convention: Which 21 points are the joints: a preset's name (freihand, ho3d, manopth,
+                smplx) or a :class:`JointConvention`.
+            flat_hand_mean: Poses are relative to the flat rest hand instead of the mean pose.
+        """
+        super().__init__()
+        if not 1 <= num_pca <= 45:
+            raise ValueError(f"num_pca={num_pca}: a hand has 1 to 45 pose coefficients")
+        model = model if isinstance(model, HandModel) else load_hand_model(model)
+        if isinstance(convention, str):
+            convention = JointConvention.preset(convention)
+        self.name, self.side, self.fingerprint = model.name, model.side, model.fingerprint
+        self.num_pca, self.convention = num_pca, convention
+        self._mano = _smplx_mano(model)
+
+        components = model.hands_components[:num_pca]
+        mean = np.zeros(45) if flat_hand_mean else model.hands_mean
+        poses = None if model.hands_coeffs is None else model.hands_coeffs[:, :num_pca]
+        constants = {
+            "faces": model.faces,
+            "albedo": model.albedo,
+            "natural_poses": poses,
+            "angle_limits": angle_limits().numpy(),
+            "_frames": joint_frames(model),
+            "_components": components,
+            "_components_inverse": np.linalg.pinv(components),
+            "_mean": mean,
+            "_half_turn": np.array(HALF_TURN),
+        }
+        for name, array in constants.items():
+            tensor = None if array is None else torch.as_tensor(array.copy())
+            if tensor is not None and tensor.is_floating_point():
+                tensor = tensor.float()
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, code: HandCode) -> Hand:
+        """Pose, shape and place the hand; any leading dimensions, metres in camera space."""
+        lead, width = code.pose.shape[:-1], code.pose.shape[-1]
+        if width != self.num_pca:
+            raise ValueError(f"pose has {width} coefficients, this hand takes {self.num_pca}")
+        # Mixed precision would move vertices by millimetres.
+        with torch.autocast(code.pose.device.type, enabled=False):
+            pose, shape, scale, rotation, translation = (
+                x.to(self._mean).reshape(-1, x.shape[-1])
+                for x in (code.pose, code.shape, code.scale, code.rotation, code.translation)
+            )
+            fingers = pose @ self._components + self._mean
+            posed = self._mano(
+                betas=shape, global_orient=torch.zeros_like(rotation), hand_pose=fingers
+            )
+            if self.convention.inner == "chain":
+                joints = self._gather(posed.joints, posed.vertices)
+            else:
+                joints = self.joints_from_posed(posed.vertices)
+            root = quaternion_multiply(axis_angle_to_quaternion(rotation), self._half_turn)
+            turn = scale[..., None] * quaternion_to_matrix(root).transpose(-1, -2)
+            local = axis_angle_to_quaternion(fingers.unflatten(-1, (15, 3)))
+            return Hand(
+                code=code,
+                vertices=(posed.vertices @ turn + translation[:, None]).reshape(*lead, -1, 3),
+                joints=(joints @ turn + translation[:, None]).reshape(*lead, -1, 3),
+                quaternions=torch.cat([root[:, None], local], 1).reshape(*lead, 16, 4),
+            )
+
+    def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
+        """The joint regressor and the convention's fingertips on any posed mesh, common order."""
+        inner = self._mano.J_regressor @ vertices
+        return self._gather(inner, vertices)
+
+    def pca_coefficients(self, axis_angle: Float[Tensor, "*n 45"]) -> Float[Tensor, "*n p"]:
+        """Pose coefficients nearest to finger rotations (axis-angle, radians, MANO order).
+
+        The rotations are absolute, as MANO poses the joints: FreiHAND's, which are relative to
+        the mean pose, need it added first.
+        """
+        return (axis_angle - self._mean) @ self._components_inverse
+
+    def joint_angles(self, quaternions: Float[Tensor, "*n 16 4"]) -> Float[Tensor, "*n 15 3"]:
+        """(twist, spread, bend) in radians of each finger joint in its own anatomical frame."""
+        return joint_angles(quaternions[..., 1:, :], self._frames)
+
+    def _gather(self, inner: Tensor, vertices: Tensor) -> Tensor:
+        """16 inner joints in MANO order and the mesh's fingertips as 21 in the common order."""
+        tips = vertices[..., list(self.convention.tips), :]
+        return torch.cat([inner, tips], -2)[..., list(TO_COMMON["mano"]), :]
+
+
+def _smplx_mano(model: HandModel) -> smplx.MANO:
+    """smplx's layer as a pure function: no parameters, no own PCA, nothing in checkpoints.
+
+    smplx would register default parameters of batch size 1 and an unused body pose, switch PCA
+    off without a word at 45 components (so the head does the PCA itself), and print on loading.
+    """
+    arrays = {
+        "v_template": model.v_template,
+        "f": model.faces,
+        "weights": model.weights,
+        "shapedirs": model.shapedirs,
+        "posedirs": model.posedirs,
+        "J_regressor": model.J_regressor,
+        "kintree_table": np.stack([model.parents, np.arange(16)]),
+        "hands_components": model.hands_components,
+        "hands_mean": model.hands_mean,
+    }
+    parts = ("betas", "global_orient", "body_pose", "hand_pose", "transl")
+    with contextlib.redirect_stdout(io.StringIO()):
+        mano = smplx.MANO(
+            model_path="",
+            data_struct=Struct(**arrays),
+            is_rhand=model.side == "right",
+            use_pca=False,
+            flat_hand_mean=True,
+            **{f"create_{part}": False for part in parts},
+        )
+    for module in mano.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, buffer, persistent=False)
+    return mano
