@@ -1,0 +1,87 @@
+"""From a posed hand and a camera to an image, a silhouette and a depth map."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from s2hand.geometry.camera import clip_positions, scale_intrinsics
+from s2hand.geometry.mesh import vertex_normals
+from s2hand.render.base import Rasterizer
+from s2hand.render.cpu import CpuRasterizer
+from s2hand.render.nvdiffrast import REMEDY, NvdiffrastRasterizer, unavailable
+from s2hand.render.shading import shade
+from s2hand.types import Camera, Hand, Render
+
+BACKENDS = ("auto", "cpu", "nvdiffrast")
+
+
+class HandRenderer(nn.Module):
+    """Renders I^re, S^re and a depth map of a textured, lit hand (S2HAND section 3.2).
+
+    ``resolution`` is the side of the square image in pixels. ``backend`` is ``cpu``,
+    ``nvdiffrast`` or ``auto``: nvdiffrast for CUDA tensors where it works, the CPU otherwise. The
+    CPU backend takes CUDA tensors too, by way of main memory. Without parameters or buffers.
+    """
+
+    def __init__(self, resolution: int = 224, backend: str = "auto") -> None:
+        super().__init__()
+        if backend not in BACKENDS:
+            raise ValueError(f"backend={backend!r}: use one of {', '.join(BACKENDS)}")
+        if resolution < 1:
+            raise ValueError(f"resolution={resolution}: give the image's side in pixels")
+        self.resolution = resolution
+        self.backend = backend
+        self._rasterizers: dict[str, Rasterizer] = {}
+
+    def forward(
+        self, hand: Hand, camera: Camera, faces: Int[Tensor, "f 3"], resolution: int | None = None
+    ) -> Render:
+        """Draw every frame; ``resolution`` replaces the renderer's own for this call.
+
+        Runs in float32 at least, also under autocast. One image of five channels (RGB, depth, 1)
+        serves all: a single coverage test, interpolation and antialiasing.
+        """
+        side = self.resolution if resolution is None else resolution
+        b, t = hand.vertices.shape[:2]
+        with torch.autocast(hand.vertices.device.type, enabled=False):
+            vertices, texture, light, intrinsics = (
+                x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32))
+                for x in (hand.vertices, hand.code.texture, hand.code.light, camera.intrinsics)
+            )
+            colours = shade(texture, vertex_normals(vertices, faces), light)
+            attributes = torch.cat(
+                [colours, vertices[..., 2:], torch.ones_like(vertices[..., 2:])], -1
+            )
+            intrinsics = scale_intrinsics(intrinsics, camera.crop_px, side)
+            positions = clip_positions(vertices, intrinsics, side, side)
+            drawn = self._rasterize(positions, attributes, faces, side)
+        image, depth, silhouette = drawn.unflatten(0, (b, t)).split([3, 1, 1], -1)
+        return Render(image.movedim(-1, 2), silhouette.squeeze(-1), depth.squeeze(-1))
+
+    def _rasterize(self, positions: Tensor, attributes: Tensor, faces: Tensor, side: int) -> Tensor:
+        device = positions.device
+        name = self._choose(device)
+        if name == "nvdiffrast":
+            rasterizer = self._rasterizers.setdefault(name, NvdiffrastRasterizer())
+            return rasterizer(positions, attributes, faces, side, side)
+        rasterizer = self._rasterizers.setdefault(name, CpuRasterizer())
+        return rasterizer(positions.cpu(), attributes.cpu(), faces.cpu(), side, side).to(device)
+
+    def _choose(self, device: torch.device) -> str:
+        """The backend for tensors on a device; warns once where a GPU goes unused."""
+        if self.backend == "cpu" or (self.backend == "auto" and device.type != "cuda"):
+            return "cpu"
+        reason = unavailable()
+        if self.backend == "auto" and reason:
+            if "cpu" not in self._rasterizers:
+                warnings.warn(f"rendering on the CPU: {reason}; {REMEDY}", stacklevel=4)
+            return "cpu"
+        if device.type != "cuda":
+            raise ValueError(f"backend='nvdiffrast' draws CUDA tensors, these are on {device}")
+        if reason:
+            raise RuntimeError(f"backend='nvdiffrast': {reason}; {REMEDY}")
+        return "nvdiffrast"
