@@ -80,7 +80,7 @@ def test_an_error_about_another_file_keeps_its_name(tmp_path: Path) -> None:
 
 def test_a_target_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="file"), atomic_path(tmp_path / "file" / "below.txt"):
+    with pytest.raises(FileExistsError, match="file"), atomic_path(tmp_path / "file" / "below.txt"):
         raise AssertionError("the block must not start")
 
 

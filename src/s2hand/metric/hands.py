@@ -1,0 +1,118 @@
+"""The metrics of a hand, as validation and evaluation log them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from s2hand.geometry.procrustes import procrustes_align, root_align, warn_mirrored
+from s2hand.metric.joints import PROTOCOLS, area_under_curve, point_distances
+from s2hand.metric.mesh import f_scores
+from s2hand.types import HandBatch, Labels, Prediction
+
+NAMES = (
+    "pa_mpjpe_mm",
+    "pa_mpvpe_mm",
+    "rr_mpjpe_mm",
+    "auc_pa_50mm",
+    "f5",
+    "f15",
+    "f5_pa",
+    "f15_pa",
+    "error_2d_px",
+    "error_2d_confident_px",
+)
+"""PA: Procrustes-aligned, joints and vertices each by themselves. RR: wrists put together, nothing
+else. MPJPE and MPVPE: mean distance of joints, of vertices. AUC: area under PCK of the PA joints,
+0 to 50 mm. F: share of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are
+against the detections, over keypoints with confidence above 0 and above 0.5."""
+
+
+class HandMetrics(Metric):
+    """Means over all frames, held as one sum and one count per name: exact however data are split.
+
+    A name whose truth never came (no labels, NaN vertices, nothing detected) is left out of
+    ``compute``. Frames whose joint labels are not finite count as unlabelled.
+    """
+
+    full_state_update = False
+    totals: Tensor
+    counts: Tensor
+    mirrored: Tensor
+
+    def __init__(self, mesh: bool = True) -> None:
+        """Leave the F-scores out with ``mesh=False``: they cost 3 x 10^6 distances a frame."""
+        super().__init__()
+        self.mesh = mesh
+        self._warned = False
+        zeros = torch.zeros(len(NAMES), dtype=torch.float64)
+        self.add_state("totals", zeros, dist_reduce_fx="sum")
+        self.add_state("counts", zeros.clone(), dist_reduce_fx="sum")
+        self.add_state("mirrored", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, prediction: Prediction, batch: HandBatch) -> None:
+        """Add the frames of a batch; metres in camera space, 2D in pixels of the crop.
+
+        Raises:
+            ValueError: if a prediction is not finite, naming the frames.
+        """
+        finite = prediction.hand.vertices.isfinite().flatten(2).all(-1)
+        finite &= prediction.hand.joints.isfinite().flatten(2).all(-1)
+        if not finite.all():
+            frames = batch.index[~finite].tolist()
+            raise ValueError(
+                f"predictions of frames {frames[:8]} are not finite: no metric of them"
+            )
+        self._add_2d(prediction, batch)
+        if batch.labels is not None:
+            self._add_joints(prediction, batch.labels)
+            self._add_vertices(prediction, batch.labels)
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self.totals[NAMES.index(name)] += values.double().sum()
+        self.counts[NAMES.index(name)] += values.numel()
+
+    def _add_2d(self, prediction: Prediction, batch: HandBatch) -> None:
+        errors = point_distances(prediction.joints_2d, batch.keypoints)
+        self._add("error_2d_px", errors[batch.confidence > 0])
+        self._add("error_2d_confident_px", errors[batch.confidence > 0.5])
+
+    def _add_joints(self, prediction: Prediction, labels: Labels) -> None:
+        predicted, true = _labelled(prediction.hand.joints, labels.joints)
+        aligned = procrustes_align(predicted, true)
+        self.mirrored += aligned.mirrored.sum()
+        distances = point_distances(aligned.points, true)
+        thresholds = PROTOCOLS["pa"].thresholds_m().to(distances)
+        within = (distances <= thresholds[:, None, None]).double()
+        self._add("pa_mpjpe_mm", 1000 * distances)
+        self._add("rr_mpjpe_mm", 1000 * point_distances(root_align(predicted, true), true))
+        # Every frame has all its joints, so the mean of the areas is the area of the mean curve.
+        self._add("auc_pa_50mm", area_under_curve(within, thresholds))
+
+    def _add_vertices(self, prediction: Prediction, labels: Labels) -> None:
+        predicted, true = _labelled(prediction.hand.vertices, labels.vertices)
+        aligned = procrustes_align(predicted, true).points
+        self._add("pa_mpvpe_mm", 1000 * point_distances(aligned, true))
+        if self.mesh and len(true):
+            for suffix, points in (("", predicted), ("_pa", aligned)):
+                for name, scores in zip(("f5", "f15"), f_scores(points, true).T, strict=True):
+                    self._add(name + suffix, scores)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The mean of every name of :data:`NAMES` that was met, float64 scalars."""
+        if self.mirrored > 0 and not self._warned:
+            self._warned = True
+            joints = self.counts[NAMES.index("pa_mpjpe_mm")]
+            warn_mirrored(int(self.mirrored), int(joints) // 21)
+        means = zip(NAMES, self.totals, self.counts, strict=True)
+        return {name: total / count for name, total, count in means if count > 0}
+
+
+def _labelled(
+    predicted: Float[Tensor, "b t p 3"], true: Float[Tensor, "b t p 3"]
+) -> tuple[Float[Tensor, "n p 3"], Float[Tensor, "n p 3"]]:
+    """The frames whose labels are finite, in float64."""
+    kept = true.isfinite().flatten(2).all(-1)
+    return predicted[kept].double(), true[kept].double()
