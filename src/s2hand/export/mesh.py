@@ -1,0 +1,108 @@
+"""Hand meshes as OBJ, PLY and GLB, with vertex colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float, Int
+
+from s2hand.files import atomic_path
+
+OPENCV_TO_GLTF = np.array([1.0, -1.0, -1.0])
+"""glTF has y up and looks along -z."""
+
+
+def write_mesh(
+    path: str | Path,
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colors: Float[np.ndarray, "v 3"] | None = None,
+) -> None:
+    """Write a mesh in the format of the suffix: ``.obj``, ``.ply`` (binary) or ``.glb``.
+
+    OBJ and PLY keep the package's axes (OpenCV camera, metres) and sRGB colours; GLB is turned to
+    glTF's axes and linear colours, as that format prescribes. Vertices keep their order.
+
+    Args:
+        path: where to write; replaced atomically.
+        vertices: camera space, metres.
+        faces: vertex ids, counter-clockwise seen from outside.
+        colors: RGB in 0..1, sRGB; values outside are clipped. Grey where None.
+
+    Raises:
+        ValueError: for another suffix, a face without its vertex, or values that are not finite.
+    """
+    path = Path(path)
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise ValueError(f"cannot write {path}: use one of {', '.join(_WRITERS)}")
+    colors = np.full((len(vertices), 3), 0.7) if colors is None else colors
+    if colors.shape != vertices.shape:
+        raise ValueError(f"{len(colors)} colours for {len(vertices)} vertices: give one each")
+    if not (np.isfinite(vertices).all() and np.isfinite(colors).all()):
+        raise ValueError(f"cannot write {path}: vertices or colours are not finite")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(
+            f"faces name vertices {faces.min()}..{faces.max()}, the mesh has 0..{len(vertices) - 1}"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(writer(vertices, faces, np.clip(colors, 0.0, 1.0)))
+
+
+def _obj(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> bytes:
+    """``v x y z r g b``: not in the format's text, but what MeshLab, Blender and Open3D read."""
+    rows = np.concatenate([vertices, colors], 1).tolist()
+    lines = ["v {:.7f} {:.7f} {:.7f} {:.4f} {:.4f} {:.4f}".format(*row) for row in rows]
+    lines += ["f {} {} {}".format(*face) for face in (faces + 1).tolist()]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _ply(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> bytes:
+    return trimesh.exchange.ply.export_ply(_trimesh(vertices, faces, colors))
+
+
+def _glb(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> bytes:
+    mesh = _trimesh(vertices * OPENCV_TO_GLTF, faces, srgb_to_linear(colors))
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, geom_name="hand", node_name="hand")
+    return trimesh.exchange.gltf.export_glb(
+        scene, include_normals=True, tree_postprocessor=_add_material
+    )
+
+
+def _add_material(tree: dict[str, Any]) -> None:
+    """Skin: glTF's default material is polished metal seen from outside only."""
+    tree["materials"] = [
+        {
+            "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.8},
+            "doubleSided": True,
+        }
+    ]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0
+
+
+def _trimesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> trimesh.Trimesh:
+    return trimesh.Trimesh(
+        vertices,
+        faces,
+        vertex_colors=np.round(255 * colors).astype(np.uint8),
+        process=False,  # it would merge and reorder vertices
+    )
+
+
+def srgb_to_linear(colors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Undo the sRGB transfer function (IEC 61966-2-1), 0..1."""
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+
+
+_WRITERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], bytes]] = {
+    ".obj": _obj,
+    ".ply": _ply,
+    ".glb": _glb,
+}

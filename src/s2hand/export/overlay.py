@@ -1,0 +1,140 @@
+"""Pictures of a prediction over its image: the rendered hand, the skeleton, the detections.
+
+Pure functions of uint8 RGB images [h, w, 3]; points are pixels of that image, pixel centres at
+integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+from s2hand.geometry.skeleton import BONES
+
+FINGER_COLORS = (
+    (230, 60, 60),  # thumb
+    (240, 160, 30),  # index
+    (70, 190, 80),  # middle
+    (50, 140, 240),  # ring
+    (180, 90, 220),  # little
+)
+WRIST_COLOR = (235, 235, 235)
+JOINT_COLORS = (WRIST_COLOR, *(color for color in FINGER_COLORS for _ in range(4)))
+"""One colour for each joint of the common order; a bone has the colour of its child."""
+_SUPERSAMPLE = 4
+_FAR = 4.0  # points further away than this many image sides are not drawn
+
+
+def blend_render(
+    image: UInt8[np.ndarray, "h w 3"],
+    render: Float[np.ndarray, "h w 3"],
+    silhouette: Float[np.ndarray, "h w"],
+    alpha: float = 0.85,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay a rendered hand over the image.
+
+    Args:
+        image: RGB.
+        render: RGB in 0..1, black outside the hand and darkened by coverage at its edge.
+        silhouette: coverage 0..1.
+        alpha: opacity of the hand, 0..1.
+    """
+    coverage = alpha * np.clip(silhouette, 0, 1)[..., None]
+    blended = image * (1 - coverage) + 255 * alpha * np.clip(render, 0, 1)
+    return np.clip(np.round(blended), 0, 255).astype(np.uint8)
+
+
+def draw_skeleton(
+    image: UInt8[np.ndarray, "h w 3"],
+    joints_px: Float[np.ndarray, "21 2"],
+    width_px: float = 2.0,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the 20 bones as lines and the 21 joints as dots, one colour for each finger.
+
+    Joints that are not finite or far outside the image are left out with their bones.
+    """
+    shown = _drawable(joints_px, image)
+    layer = _Layer(image, joints_px[shown], width_px)
+    for parent, child in BONES:
+        if shown[parent] and shown[child]:
+            layer.line(joints_px[parent], joints_px[child], width_px, JOINT_COLORS[child])
+    for joint in np.flatnonzero(shown):
+        layer.dot(joints_px[joint], 1.2 * width_px, JOINT_COLORS[joint])
+    return layer.over()
+
+
+def draw_detections(
+    image: UInt8[np.ndarray, "h w 3"],
+    keypoints_px: Float[np.ndarray, "21 2"],
+    confidence: Float[np.ndarray, " 21"],
+    radius_px: float = 3.0,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw detected keypoints as crosses whose opacity is their confidence; 0 is not drawn."""
+    shown = _drawable(keypoints_px, image) & (confidence > 0)
+    layer = _Layer(image, keypoints_px[shown], radius_px)
+    for joint in np.flatnonzero(shown):
+        opacity = float(np.clip(confidence[joint], 0, 1))
+        for step in ((radius_px, radius_px), (radius_px, -radius_px)):
+            ends = keypoints_px[joint] - step, keypoints_px[joint] + step
+            layer.line(*ends, radius_px / 3, JOINT_COLORS[joint], opacity)
+    return layer.over()
+
+
+def _drawable(points: np.ndarray, image: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(points).all(-1)
+    return finite & (np.abs(np.where(finite[:, None], points, 0)) < _FAR * max(image.shape)).all(-1)
+
+
+class _Layer:
+    """A transparent supersampled layer over the part of an image that a drawing touches."""
+
+    def __init__(self, image: np.ndarray, points: np.ndarray, reach_px: float) -> None:
+        self.image = image
+        h, w = image.shape[:2]
+        points = points if len(points) else np.zeros((1, 2))
+        margin = 2 * reach_px + 2
+        low = np.floor(points.min(0) - margin).astype(int)
+        high = np.ceil(points.max(0) + margin).astype(int) + 1
+        self.left, self.top = np.clip(low, 0, (w - 1, h - 1)).tolist()
+        self.right, self.bottom = np.clip(high, (self.left + 1, self.top + 1), (w, h)).tolist()
+        size = (
+            _SUPERSAMPLE * (self.right - self.left),
+            _SUPERSAMPLE * (self.bottom - self.top),
+        )
+        self.layer = Image.new("RGBA", size)
+        self.draw = ImageDraw.Draw(self.layer)
+
+    def _fine(self, point: np.ndarray) -> tuple[float, float]:
+        """A pixel of the image in pixels of the layer: u' = s (u + 1/2) - 1/2."""
+        x, y = _SUPERSAMPLE * (point - (self.left, self.top) + 0.5) - 0.5
+        return float(x), float(y)
+
+    def line(
+        self,
+        start: np.ndarray,
+        end: np.ndarray,
+        width_px: float,
+        color: Sequence[int],
+        opacity: float = 1.0,
+    ) -> None:
+        """A straight line; where lines of a layer overlap, the later one stands."""
+        fill = (*color, round(255 * opacity))
+        width = max(1, round(_SUPERSAMPLE * width_px))
+        self.draw.line([self._fine(start), self._fine(end)], fill, width)
+
+    def dot(self, centre: np.ndarray, radius_px: float, color: Sequence[int]) -> None:
+        """A filled disc."""
+        x, y = self._fine(centre)
+        radius = _SUPERSAMPLE * radius_px
+        self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*color, 255))
+
+    def over(self) -> np.ndarray:
+        """A copy of the image with the layer, averaged to the image's pixels, laid over it."""
+        result = Image.fromarray(self.image).convert("RGBA")
+        size = (self.right - self.left, self.bottom - self.top)
+        layer = self.layer.resize(size, Image.Resampling.BOX)
+        result.alpha_composite(layer, (self.left, self.top))
+        return np.asarray(result.convert("RGB"))
