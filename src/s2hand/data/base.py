@@ -1,0 +1,56 @@
+"""What every dataset of the package is: frames with 2D detections, in a known order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch.utils.data import Dataset
+
+from s2hand.types import HandBatch
+
+
+class HandDataset(Dataset[HandBatch], ABC):
+    """Frames of right hands, each with its 2D detections and camera.
+
+    A sample is a :class:`HandBatch` without the batch dimension, one frame long: every field has
+    the leading dimension t = 1 and ``index`` is the position in this dataset. Samples join with
+    ``HandBatch.stack``; windows of several frames are made by :mod:`s2hand.data.windows`.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> HandBatch:
+        """One frame, t = 1; the same index gives the same frame in any process."""
+
+    @property
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """A name per frame, unique within the dataset."""
+
+    @property
+    @abstractmethod
+    def content_key(self) -> str:
+        """A key that changes when the frames change; caches made from the frames carry it."""
+
+    def segments(self) -> list[Sequence[int]]:
+        """Runs of indices that are consecutive frames of one sequence; by default none is.
+
+        Every index belongs to one run at most. A missing frame or a change of sequence ends a run,
+        so a window taken within a run never crosses a cut.
+        """
+        return [(index,) for index in range(len(self))]
+
+    def prepare(self) -> None:
+        """Do once what is slow, such as writing a cache; called before any worker starts."""
+
+
+def content_key(**parts: object) -> str:
+    """16 hex digits that identify the named parts (numbers, strings and lists of them)."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

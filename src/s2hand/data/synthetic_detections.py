@@ -1,0 +1,114 @@
+"""What a 2D hand detector would report on a rendered image: noisy keypoints and confidences.
+
+Our definition. The error of a joint is drawn from a spread that grows under occlusion and with the
+joint's hardness; the confidence is computed from a noisy view of the same two causes and never
+from the error itself, so it follows the error only as far as a detector could know.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from s2hand.geometry.skeleton import NUM_JOINTS
+
+_NOISE_PARTS = (1, 2, 6 * 2, NUM_JOINTS * 2, NUM_JOINTS, NUM_JOINTS, NUM_JOINTS, NUM_JOINTS)
+NOISE_SIZE = sum(_NOISE_PARTS)
+"""Standard normal numbers that the detections of one frame are made from. Drawn independently for
+images, correlated in time for sequences."""
+
+_FINGER = np.array([0, *(1 + k // 4 for k in range(NUM_JOINTS - 1))])
+_NEIGHBOUR_FINGER = np.array([0, 2, 3, 2, 3, 4])  # what a finger is mistaken for; 0 is the wrist
+_VISIBLE_SPREAD = 0.014  # of the hand's size in the image
+_OCCLUDED_GROWTH = 3.0
+_UNDETECTED_BELOW = 0.1
+# How far a joint lies under the skin (metres) before another part of the hand must cover it.
+_SKIN_DEPTH = np.full(NUM_JOINTS, 0.016)
+_SKIN_DEPTH[[0, 1]] = 0.035, 0.028
+_SKIN_DEPTH[[5, 9, 13, 17]] = 0.024
+
+
+def joint_occlusion(
+    joints_px: np.ndarray,
+    joints_depth: np.ndarray,
+    depth: np.ndarray,
+    cover: np.ndarray,
+    crop_px: int,
+) -> np.ndarray:
+    """How hidden every joint is, 0 (in plain view) to 1.
+
+    A joint is hidden by the hand itself where the rendered surface lies clearly nearer to the
+    camera, by an object where the cover is opaque, and outside the image.
+
+    Args:
+        joints_px: [n, 21, 2], pixels of the crop.
+        joints_depth: [n, 21], metres.
+        depth: [n, h, w], metres of the surface, 0 where there is none; any resolution of the crop.
+        cover: [n, h', w'], opacity 0..1 of what lies over the hand.
+        crop_px: side of the crop.
+
+    Returns:
+        [n, 21].
+    """
+    surface = _sample(depth, joints_px, crop_px)
+    gap = np.where(surface > 0, joints_depth - surface - _SKIN_DEPTH, -1.0)
+    by_hand = np.clip(gap / 0.008, 0.0, 1.0)
+    by_object = _sample(cover, joints_px, crop_px)
+    outside = ((joints_px < -0.5) | (joints_px > crop_px - 0.5)).any(-1)
+    return 1.0 - (1.0 - by_hand) * (1.0 - by_object) * ~outside
+
+
+def detect(
+    joints_px: np.ndarray, occlusion: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Detections of n frames.
+
+    Args:
+        joints_px: [n, 21, 2] true positions, pixels.
+        occlusion: [n, 21] of :func:`joint_occlusion`.
+        noise: [n, NOISE_SIZE], each standard normal.
+
+    Returns:
+        Keypoints [n, 21, 2] in pixels and confidences [n, 21] in 0..1; an undetected joint is
+        (0, 0) with confidence 0.
+    """
+    n = len(joints_px)
+    image, shift, finger, error, own, confusion, cue, loss = np.split(
+        noise, np.cumsum(_NOISE_PARTS)[:-1], axis=1
+    )
+    hardness = 0.4 * image + own
+
+    size = np.ptp(joints_px, axis=1).max(-1)[:, None]
+    spread = _VISIBLE_SPREAD * size * np.exp(0.35 * hardness) * (1 + _OCCLUDED_GROWTH * occlusion)
+    error = 0.8 * error.reshape(n, NUM_JOINTS, 2) + 0.6 * finger.reshape(n, 6, 2)[:, _FINGER]
+    keypoints = joints_px + spread[..., None] * error + 0.004 * size[..., None] * shift[:, None]
+    mistaken = confusion > 2.8 - 0.8 * _finger_mean(occlusion)
+    keypoints = np.where(mistaken[..., None], _on_neighbour(keypoints), keypoints)
+
+    logit = 2.4 - 3.0 * np.clip(occlusion + 0.3 * cue, 0, 1) - 0.4 * hardness - 0.5 * cue
+    confidence = 1 / (1 + np.exp(-logit))
+    missing = (confidence < _UNDETECTED_BELOW) | (loss > 2.9 - 1.1 * occlusion)
+    confidence = np.where(missing, 0.0, confidence)
+    return np.where(missing[..., None], 0.0, keypoints), confidence
+
+
+def _sample(maps: np.ndarray, points_px: np.ndarray, crop_px: int) -> np.ndarray:
+    """[n, h, w] maps of the crop at the nearest pixels of [n, p, 2] points."""
+    n, height, width = maps.shape
+    scale = np.array([width, height]) / crop_px
+    pixels = np.floor((points_px + 0.5) * scale).astype(np.int64)
+    columns = np.clip(pixels[..., 0], 0, width - 1)
+    rows = np.clip(pixels[..., 1], 0, height - 1)
+    return maps[np.arange(n)[:, None], rows, columns]
+
+
+def _finger_mean(values: np.ndarray) -> np.ndarray:
+    """[n, 21] values replaced by the mean over each joint's finger (the wrist by itself)."""
+    means = values[:, 1:].reshape(-1, 5, 4).mean(-1)
+    return np.concatenate([values[:, :1], means], 1)[:, _FINGER]
+
+
+def _on_neighbour(joints: np.ndarray) -> np.ndarray:
+    """[n, 21, 2] joints replaced by the same joint of the neighbouring finger."""
+    level = (np.arange(NUM_JOINTS) - 1) % 4
+    source = np.where(_FINGER == 0, 0, 1 + 4 * (_NEIGHBOUR_FINGER[_FINGER] - 1) + level)
+    return joints[:, source]
