@@ -19,7 +19,8 @@ MIN_DEPTH = 1e-3
 
 def project(points: Float[Tensor, "*n p 3"], intrinsics: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n p 2"]:
     """Perspective projection with a general K: camera-space metres to pixels."""
-    scaled = points / points[..., 2:].clamp_min(MIN_DEPTH)
+    depth = points[..., 2:].clamp_min(MIN_DEPTH)
+    scaled = torch.cat([points[..., :2] / depth, torch.ones_like(depth)], -1)
     return (scaled @ intrinsics[..., :2, :].transpose(-1, -2))[..., :2]
 
 
