@@ -67,28 +67,32 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 """Every (module, name) a MANO file may name; old and new module paths of the same classes."""
 
-_MEMO_OPCODES = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
-_STRING_OPCODES = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE"}
-_STRING_OPCODES |= {"SHORT_BINUNICODE", "BINUNICODE8"}
-_FORBIDDEN_OPCODES = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"}
+_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE"}
+_STRINGS |= {"SHORT_BINUNICODE", "BINUNICODE8"}
+_PUTS = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
+_FORBIDDEN = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"}
 
 
 def named_objects(data: bytes) -> list[tuple[str, str]]:
     """Every (module, name) that a pickle names, found by reading its opcodes without running them.
 
     Raises :class:`ValueError` for bytes that are no pickle, and for names that are only known at
-    run time (persistent ids, extension codes, names taken from the memo).
+    run time (persistent ids, extension codes, strings that are not literal in the file).
     """
     names: list[tuple[str, str]] = []
-    strings: list[str] = []  # the strings pushed since the last opcode of another kind
+    strings: list[str] = []  # literal strings on top of the stack
+    memo: dict[int, str | None] = {}
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in _MEMO_OPCODES:
-                if isinstance(argument, int) and argument > len(data):
-                    raise ValueError(f"memo index {argument} beyond the file's own length")
-                continue
-            if opcode.name in _FORBIDDEN_OPCODES:
+            if opcode.name in _FORBIDDEN:
                 raise ValueError(f"opcode {opcode.name}, which names objects outside the file")
+            if opcode.name in _PUTS:
+                index = len(memo) if argument is None else int(argument)
+                if index > len(data):
+                    raise ValueError(f"memo index {index} beyond the file's own length")
+                memo[index] = strings[-1] if strings else None
+                continue
             if opcode.name in ("GLOBAL", "INST"):
                 module, _, name = str(argument).partition(" ")
                 names.append((module, name))
@@ -96,7 +100,10 @@ def named_objects(data: bytes) -> list[tuple[str, str]]:
                 if len(strings) < 2:
                     raise ValueError("a name that is only known at run time (STACK_GLOBAL)")
                 names.append((strings[-2], strings[-1]))
-            strings = [*strings, str(argument)] if opcode.name in _STRING_OPCODES else []
+            text = str(argument) if opcode.name in _STRINGS else None
+            if opcode.name in _GETS:
+                text = memo.get(int(argument or 0))
+            strings = [] if text is None else [*strings[-1:], text]
     except (ValueError, IndexError, UnicodeError) as error:
         raise ValueError(f"not a readable pickle: {error}") from error
     return names
@@ -126,7 +133,7 @@ def _dtype(stub: Any) -> np.dtype:
     order = stub.state[1] if isinstance(stub.state, tuple) and len(stub.state) > 1 else "|"
     if order not in ("<", ">", "|", "="):
         raise ValueError(f"byte order {order!r}: use '<', '>' or '|'")
-    return np.dtype(code).newbyteorder(order)
+    return np.dtype(code).newbyteorder(order)  # type: ignore[arg-type]
 
 
 def _plain_array(stub: _Array) -> np.ndarray:

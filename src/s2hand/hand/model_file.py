@@ -103,7 +103,7 @@ def load_hand_model(
 
     ``side`` is the hand that is wanted; a file of the other hand is refused. The published left
     hand moves along x with the wrong sign when its shape changes: ``fix_left_shapedirs`` turns it
-    (no file tells whether it needs this, except those that ``s2hand-mano`` has already turned).
+    (no original file tells whether it needs this; what :func:`save_hand_model` wrote is settled).
 
     Raises :class:`FileNotFoundError` with the way to get MANO, :class:`ValueError` naming the
     file and what is wrong with it.
@@ -136,7 +136,7 @@ def save_hand_model(model: HandModel, path: str | Path) -> None:
         "hands_components": model.hands_components,
         "hands_mean": model.hands_mean,
         "side": np.array(model.side),
-        "left_shapedirs_fixed": np.array(model.side == "left"),
+        "left_shapedirs_settled": np.array(True),
         "bs_type": np.array("lrotmin"),
         "bs_style": np.array("lbs"),
     }
@@ -197,10 +197,10 @@ def _model(
     if found != side:
         raise ValueError(
             f"{path}: a {found} hand (its fingers point to {'-x' if found == 'right' else '+x'}), "
-            f"but a {side} hand is wanted; give the other file or side={found!r}"
+            f"but a {side} hand is wanted. Give the other file; the network knows right hands only "
+            "and sees left ones mirrored"
         )
-    fixed = bool(arrays.get("left_shapedirs_fixed", np.array(False)))
-    if side == "left" and fix_left_shapedirs and not fixed:
+    if side == "left" and fix_left_shapedirs and "left_shapedirs_settled" not in arrays:
         content["shapedirs"][:, 0, :] *= -1
     return HandModel(
         v_template=template,
