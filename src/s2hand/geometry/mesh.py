@@ -54,7 +54,10 @@ def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:
     indices = np.stack([np.concatenate([rows, own]), np.concatenate([columns, own])])
     data = np.concatenate([values, -np.ones(num_vertices)])
     matrix = torch.sparse_coo_tensor(
-        torch.from_numpy(indices), torch.from_numpy(data).float(), (num_vertices, num_vertices)
+        torch.from_numpy(indices),
+        torch.from_numpy(data).float(),
+        (num_vertices, num_vertices),
+        check_invariants=True,  # said either way, torch does not warn
     )
     return matrix.coalesce()
 
@@ -93,6 +96,7 @@ def loop_subdivision(faces: np.ndarray, num_vertices: int) -> tuple[Tensor, np.n
         torch.from_numpy(np.stack([rows, columns])),
         torch.from_numpy(values).float(),
         (num_vertices + len(edges), num_vertices),
+        check_invariants=True,
     ).coalesce()
 
     def mid(i: int, j: int) -> int:

@@ -1,0 +1,52 @@
+"""What a loss is, and the two ways in which every loss treats missing detections."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from s2hand.types import HandBatch, Prediction
+
+
+class Loss(nn.Module, ABC):
+    """A term of the objective: a prediction and its batch to one unweighted number.
+
+    Weights live in :class:`s2hand.objective.Term` and nowhere else. A subclass declares what it
+    reads beside the hand and the detections; the objective refuses a batch that lacks it. Buffers
+    are not persistent: a checkpoint holds nothing of a loss.
+    """
+
+    needs_render: ClassVar[bool] = False
+    """Reads ``prediction.render``."""
+    needs_labels: ClassVar[bool] = False
+    """Reads ``batch.labels``; every other term gets the batch without them."""
+    needs_estimate: ClassVar[bool] = False
+    """Reads ``prediction.estimated_joints_2d``."""
+    min_frames: ClassVar[int] = 1
+    """Frames that a window must hold."""
+
+    @abstractmethod
+    def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
+        """The unweighted term, over all clips and frames."""
+
+    def diagnostics(self, prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
+        """Scalars worth a log beside the term's value, by name."""
+        return {}
+
+
+def weighted_mean(values: Float[Tensor, "*n"], weights: Float[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """Sum of ``weights * values`` over sum of ``weights >= 0``; 0 where all weights are 0."""
+    total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    return (weights * values).sum() / total
+
+
+def detected_keypoints(batch: HandBatch) -> Float[Tensor, "b t 21 2"]:
+    """Keypoints with zeros in place of undetected ones, which may hold anything, NaN included.
+
+    A weight of 0 alone would not hold them off: 0 * NaN is NaN.
+    """
+    return torch.where(batch.confidence[..., None] > 0, batch.keypoints, 0.0)

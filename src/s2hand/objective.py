@@ -1,0 +1,137 @@
+"""From a prediction to one number: the weighted sum of the terms in the `loss` list."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from s2hand.loss.base import Loss
+from s2hand.loss.photometric import resize_image
+from s2hand.types import HandBatch, Prediction
+
+
+class Term(nn.Module):
+    """A loss and its weight: the only place where the two meet."""
+
+    fn: Loss
+
+    def __init__(self, fn: Loss, weight: float) -> None:
+        super().__init__()
+        if not (weight > 0 and math.isfinite(weight)):
+            raise ValueError(
+                f"weight={weight} of {type(fn).__name__}: a weight is above 0; to switch a term "
+                "off, leave it out of the `loss` list"
+            )
+        self.fn, self.weight = fn, float(weight)
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """What the objective says of one batch."""
+
+    total: Float[Tensor, ""]
+    """Weighted sum of the terms, to differentiate."""
+    raw: dict[str, Float[Tensor, ""]]
+    """Every term without its weight, detached, by its name in the `loss` list."""
+    diagnostics: dict[str, Float[Tensor, ""]]
+    """Further scalars for the log, detached, by ``<term>/<name>``."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A term became NaN or infinite; ``term``, ``value`` and the batch's ``indices`` tell where."""
+
+    def __init__(self, term: str, value: float, indices: list[int]) -> None:
+        super().__init__(term, value, indices)
+        self.term, self.value, self.indices = term, value, indices
+
+    def __str__(self) -> str:
+        return (
+            f"loss term {self.term!r} is {self.value} on the frames {self.indices} (index in the "
+            "dataset): check their images and keypoints; if they are fine, training has diverged: "
+            "lower the learning rate or clip the gradient"
+        )
+
+
+class Objective(nn.Module):
+    """Weighted sum of loss terms, by name.
+
+    Runs in float32 at least, also under autocast. Its ``state_dict`` is empty: a checkpoint loads
+    whatever the losses were.
+    """
+
+    def __init__(self, terms: Mapping[str, Term]) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("an objective needs at least one term: name some in the `loss` list")
+        self.terms = nn.ModuleDict(terms)
+
+    @property
+    def losses(self) -> dict[str, Loss]:
+        """The losses by name, without weights."""
+        return {name: term.fn for name, term in self.terms.items()}  # type: ignore[misc]
+
+    @property
+    def needs_render(self) -> bool:
+        """Whether any term compares pixels."""
+        return any(loss.needs_render for loss in self.losses.values())
+
+    @property
+    def needs_estimate(self) -> bool:
+        """Whether any term reads the 2D estimator."""
+        return any(loss.needs_estimate for loss in self.losses.values())
+
+    def forward(self, prediction: Prediction, batch: HandBatch) -> LossReport:
+        """Evaluate every term; only terms that declare it see ``batch.labels``.
+
+        Raises:
+            ValueError: the batch or prediction lacks what a term reads.
+            NonFiniteLossError: a term is NaN or infinite.
+        """
+        for name, loss in self.losses.items():
+            _check_needs(name, loss, prediction, batch)
+        if prediction.render is not None and self.needs_render:
+            # Once for all terms: each would do it for itself, which costs more than the terms do.
+            size = prediction.render.silhouette.shape[-2:]
+            batch = replace(batch, image=resize_image(batch.image, *size))
+        unlabelled = batch.unlabelled()
+        raw, diagnostics = {}, {}
+        with torch.autocast(batch.image.device.type, enabled=False):
+            for name, loss in self.losses.items():
+                raw[name] = loss(prediction, batch if loss.needs_labels else unlabelled)
+                for key, value in loss.diagnostics(prediction, unlabelled).items():
+                    diagnostics[f"{name}/{key}"] = value.detach()
+        _check_finite(raw, batch)
+        weighted = [self.terms[name].weight * value for name, value in raw.items()]
+        detached = {name: value.detach() for name, value in raw.items()}
+        return LossReport(torch.stack(weighted).sum(), detached, diagnostics)
+
+
+def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch) -> None:
+    """Raise, naming the term and the remedy, if something that ``loss`` reads is missing."""
+    frames = batch.confidence.shape[1]
+    missing = None
+    if loss.needs_render and prediction.render is None:
+        missing = "compares pixels, but the hand was not rendered: call the model with render=True"
+    elif loss.needs_estimate and not prediction.estimated_joints_2d:
+        missing = "reads a 2D estimator, but the model has none: set `model.keypoint_net`"
+    elif loss.needs_labels and batch.labels is None:
+        missing = "reads 3D labels, but this batch has none: choose data with labels"
+    elif frames < loss.min_frames:
+        missing = (
+            f"compares at least {loss.min_frames} frames, but a window holds {frames}: set a "
+            "longer one, e.g. `window=clip5`"
+        )
+    if missing:
+        raise ValueError(f"loss term {name!r} {missing}, or leave it out of the `loss` list")
+
+
+def _check_finite(raw: dict[str, Tensor], batch: HandBatch) -> None:
+    # One look at all terms: each would make a GPU wait.
+    if not torch.stack([value.detach() for value in raw.values()]).isfinite().all():
+        name, value = next((n, v) for n, v in raw.items() if not v.isfinite())
+        raise NonFiniteLossError(name, float(value), batch.index.flatten().tolist())
