@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from s2hand.data.synthetic_detections import NOISE_SIZE, detect, joint_occlusion
+from s2hand.data.synthetic_detections import NOISE_SIZE, correlated_noise, detect, joint_occlusion
 
 
 def joints(n: int = 1) -> np.ndarray:
@@ -125,3 +125,27 @@ def test_errors_scale_with_the_hand():
     near = detect(base * 2, np.zeros((1, 21)), noise)[0] - base * 2
     far = detect(base, np.zeros((1, 21)), noise)[0] - base
     np.testing.assert_allclose(near, 2 * far)
+
+
+def test_noise_of_a_sequence_persists_and_stays_standard():
+    noise = np.concatenate([correlated_noise(np.random.default_rng(i), 100) for i in range(60)])
+    noise = noise.reshape(60, 100, NOISE_SIZE)[:, :, :-21]  # the last part holds the drop-outs
+    assert noise.std() == pytest.approx(1, abs=0.03)
+    assert noise[:, -1].std() == pytest.approx(noise[:, 0].std(), abs=0.05)
+    image, errors = noise[..., 0], noise[..., 15:57]
+    assert np.corrcoef(errors[:, 1:].ravel(), errors[:, :-1].ravel())[0, 1] == pytest.approx(
+        0.7, abs=0.03
+    )
+    assert np.corrcoef(image[:, 1:].ravel(), image[:, :-1].ravel())[0, 1] > 0.9
+
+
+def test_sequences_have_short_drop_outs():
+    runs = []
+    for seed in range(40):
+        noise = correlated_noise(np.random.default_rng(seed), 60)
+        _, confidence = detect(np.repeat(joints(), 60, 0), np.zeros((60, 21)), noise)
+        lost = noise[:, -21:] == 10
+        assert (confidence[lost] == 0).all()
+        runs.append(lost.any(1).sum())
+    assert 0 < np.mean(runs) < 8
+    assert min(runs) == 0

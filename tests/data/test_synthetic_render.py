@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from s2hand.data.synthetic_render import CROP_PX, Studio, develop, over
+from s2hand.data.synthetic_render import CROP_PX, Film, Studio, over
 from s2hand.data.synthetic_scene import Scene, SceneSampler
 from s2hand.geometry.camera import project
 
@@ -99,11 +99,12 @@ def test_over_by_hand():
     np.testing.assert_allclose(premultiplied[0, 0], [0.8, 0.6, 0.4])
 
 
-def test_develop_keeps_the_picture_and_differs_by_generator():
+def test_film_keeps_the_picture_and_differs_by_camera():
     picture = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (3, 64, 1))
-    results = [develop(np.random.default_rng(i), picture) for i in range(40)]
+    films = [Film.sample(np.random.default_rng(i)) for i in range(40)]
+    results = [film.develop(np.random.default_rng(1), picture) for film in films]
     assert all(r.dtype == np.uint8 and r.shape == picture.shape for r in results)
-    np.testing.assert_array_equal(results[3], develop(np.random.default_rng(3), picture))
+    np.testing.assert_array_equal(results[3], films[3].develop(np.random.default_rng(1), picture))
     correlations = [np.corrcoef(r.ravel(), picture.ravel())[0, 1] for r in results]
     assert min(correlations) > 0.97
     means = [r.mean() / 255 for r in results]
@@ -111,3 +112,15 @@ def test_develop_keeps_the_picture_and_differs_by_generator():
     assert np.std(means) > 0.02
     noise = [np.diff(r[0].astype(float), axis=0).std() for r in results]
     assert max(noise) > 4 * min(noise)
+
+
+def test_plain_film_is_a_rounding():
+    picture = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16)
+    film = Film(np.ones((3, 1, 1), np.float32), blur=0, noise=0.0)
+    developed = film.develop(np.random.default_rng(0), picture)
+    np.testing.assert_array_equal(developed, np.floor(picture * 255 + 0.5))
+    spot = np.zeros((3, 5, 5), np.float32)
+    spot[:, 2, 2] = 1
+    blurred = Film(film.gain, blur=1, noise=0.0).develop(np.random.default_rng(0), spot)
+    expected = np.outer([0, 1, 2, 1, 0], [0, 1, 2, 1, 0]) / 16 * 255
+    np.testing.assert_allclose(blurred[0], expected, atol=0.5)

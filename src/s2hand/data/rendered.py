@@ -35,7 +35,7 @@ class RenderedDataset(HandDataset):
 
     unit = 1
     """Frames that can only be rendered together."""
-    chunk = 32
+    chunk = 16
     """Frames rendered at a time while a cache is written: a multiple of ``unit``."""
 
     def __init__(

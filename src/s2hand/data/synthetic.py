@@ -14,7 +14,7 @@ from s2hand.data.base import content_key
 from s2hand.data.rendered import Block, RenderedDataset
 from s2hand.data.synthetic_backdrop import Occluder, backdrop
 from s2hand.data.synthetic_detections import NOISE_SIZE, detect, joint_occlusion
-from s2hand.data.synthetic_render import CROP_PX, Renderer, Shots, Studio, develop, over
+from s2hand.data.synthetic_render import CROP_PX, Film, Renderer, Shots, Studio, over
 from s2hand.data.synthetic_scene import (
     SPLITS,
     NaturalHand,
@@ -90,7 +90,7 @@ class SyntheticHands(RenderedDataset):
         images, covers, noise = [], [], []
         for row, rng in enumerate(rngs):
             picture, cover = compose(rng, shots, row)
-            images.append(develop(rng, picture))
+            images.append(Film.sample(rng).develop(rng, picture))
             covers.append(cover)
             noise.append(rng.standard_normal(NOISE_SIZE))
         return frames_of(shots, np.stack(images), np.stack(covers), np.stack(noise))

@@ -16,6 +16,10 @@ NOISE_SIZE = sum(_NOISE_PARTS)
 """Standard normal numbers that the detections of one frame are made from. Drawn independently for
 images, correlated in time for sequences."""
 
+_PERSISTENCE = (0.97, 0.8, 0.85, 0.7, 0.9, 0.85, 0.8, 0.6)
+"""Correlation of each part with the next frame's in a sequence: image, shift, fingers, errors,
+hardness, confusion, confidence and loss."""
+
 _FINGER = np.array([0, *(1 + k // 4 for k in range(NUM_JOINTS - 1))])
 _NEIGHBOUR_FINGER = np.array([0, 2, 3, 2, 3, 4])  # what a finger is mistaken for; 0 is the wrist
 _VISIBLE_SPREAD = 0.014  # of the hand's size in the image
@@ -55,6 +59,23 @@ def joint_occlusion(
     by_object = _sample(cover, joints_px, crop_px)
     outside = ((joints_px < -0.5) | (joints_px > crop_px - 0.5)).any(-1)
     return 1.0 - (1.0 - by_hand) * (1.0 - by_object) * ~outside
+
+
+def correlated_noise(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """[frames, NOISE_SIZE] for :func:`detect` on a sequence: errors that persist, and drop-outs.
+
+    Every number is standard normal and follows a first-order autoregression in time. In some
+    sequences a few joints, or all, go undetected for one to four frames.
+    """
+    rho = np.repeat(_PERSISTENCE, _NOISE_PARTS)
+    noise = rng.standard_normal((frames, NOISE_SIZE))
+    for frame in range(1, frames):
+        noise[frame] = rho * noise[frame - 1] + np.sqrt(1 - rho**2) * noise[frame]
+    for _ in range(rng.poisson(frames / 60)):
+        start, joint = rng.integers(frames), rng.integers(NUM_JOINTS)
+        lost = slice(None) if rng.random() < 0.3 else slice(joint, joint + rng.integers(1, 4))
+        noise[start : start + rng.integers(1, 5), -NUM_JOINTS:][:, lost] = 10.0
+    return noise
 
 
 def detect(

@@ -125,17 +125,36 @@ def over(
     return below * (1 - opacity) + (colour if premultiplied else colour * opacity)
 
 
-def develop(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """What a camera makes of a picture: exposure, tint, blur and noise; [3, h, w] uint8."""
-    gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, (3, 1, 1)))
-    for _ in range(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15])):
-        picture = _blur(_blur(picture, 1), 2)
-    start = rng.integers(_GRAIN_TABLE - picture.size)
-    grain = _grain()[start : start + picture.size].reshape(picture.shape)
-    levels = picture * (255 * gain).astype(np.float32)
-    levels += np.float32(255 * rng.uniform(0.002, 0.025)) * grain
-    levels += 0.5
-    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+@dataclass(frozen=True)
+class Film:
+    """How a camera develops pictures."""
+
+    gain: np.ndarray
+    """[3, 1, 1] exposure and tint."""
+    blur: int
+    """Passes of a small filter."""
+    noise: float
+    """Standard deviation."""
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> Film:
+        """A camera and its exposure."""
+        return cls(
+            np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, (3, 1, 1))).astype(np.float32),
+            int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15])),
+            rng.uniform(0.002, 0.025),
+        )
+
+    def develop(self, rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+        """[3, h, w] in 0..1 to uint8, with grain from ``rng``."""
+        for _ in range(self.blur):
+            picture = _blur(_blur(picture, 1), 2)
+        start = rng.integers(_GRAIN_TABLE - picture.size)
+        grain = _grain()[start : start + picture.size].reshape(picture.shape)
+        levels = picture * (255 * self.gain)
+        levels += np.float32(255 * self.noise) * grain
+        levels += 0.5
+        return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
