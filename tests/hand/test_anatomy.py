@@ -152,6 +152,14 @@ def test_gradients_are_finite_at_the_identity_and_at_the_singular_spread(frames,
         assert (turns.grad.abs().sum(-1) > 0.1).all()
 
 
+def test_the_exactly_singular_rotation_has_finite_gradients():
+    turns = torch.tensor([0.5, 0.5, 0.5, -0.5], dtype=torch.float64).repeat(15, 1).requires_grad_()
+    angles = joint_angles(turns, torch.eye(3, dtype=torch.float64).expand(15, 3, 3))
+    angles.sum().backward()
+    torch.testing.assert_close(angles[0, 1].item(), math.pi / 2, atol=1e-5, rtol=0)
+    assert torch.isfinite(turns.grad).all()
+
+
 def test_angles_pass_gradcheck(frames):
     def angles(rotvec: torch.Tensor) -> torch.Tensor:
         return joint_angles(axis_angle_to_quaternion(rotvec), frames)

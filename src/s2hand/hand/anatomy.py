@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from s2hand.geometry.rotation import quaternion_to_matrix
-from s2hand.geometry.skeleton import JOINT_CONVENTIONS, MANO_FINGERS
+from s2hand.geometry.skeleton import FINGERS, JOINT_CONVENTIONS, MANO_FINGERS
 from s2hand.hand.model_file import HandModel
 
 ANGLES = ("twist", "spread", "bend")
@@ -66,7 +66,7 @@ def joint_frames(model: HandModel) -> np.ndarray:
     """
     mirror = np.array([1.0 if model.side == "right" else -1.0, 1.0, 1.0])
     joints = model.rest_joints * mirror
-    thumb_first = model.v_template[list(JOINT_CONVENTIONS["freihand"].tips)] * mirror
+    tips = model.v_template[list(JOINT_CONVENTIONS["freihand"].tips)] * mirror
     # A mirrored rotation vector keeps its x and turns the rest.
     hinges = model.hands_mean.reshape(15, 3) * np.array([1.0, mirror[0], mirror[0]])
 
@@ -78,8 +78,8 @@ def joint_frames(model: HandModel) -> np.ndarray:
 
     frames = np.zeros((15, 3, 3))
     for finger, name in enumerate(MANO_FINGERS):
-        tip = thumb_first[("thumb", "index", "middle", "ring", "little").index(name)]
-        bones = np.diff(np.vstack([joints[1 + 3 * finger : 4 + 3 * finger], tip]), axis=0)
+        own, tip = joints[1 + 3 * finger : 4 + 3 * finger], tips[FINGERS.index(name)]
+        bones = np.diff(np.vstack([own, tip]), axis=0)
         for k in range(3):
             twist = _unit(bones[k])
             if name == "thumb":

@@ -28,12 +28,13 @@ HALF_TURN = (0.0, 1.0, 0.0, 0.0)
 
 
 class ManoHead(nn.Module):
-    """``M' = s M(beta, theta) R + T`` (S2HAND, section 3.1) on any MANO-shaped model.
+    """``M' = s M(beta, theta) R + T`` (S: S2HAND) on any MANO-shaped model.
 
     M is smplx's MANO with the wrist unturned. Points are columns here: ``x' = s R H x + T``, where
-    H is the constant half turn about x. Scale and rotation are about the origin of the model
-    file's coordinates, which lies in the palm (the template's centre; the wrist of MANO is about
-    96 mm away along +x), so T is where the camera sees the middle of the hand.
+    H is the constant half turn about x (P). Scale and rotation are about the origin of the model
+    file's coordinates, as the equation says, not about the wrist. It lies at the base of the
+    fingers (the wrist is about 0.1 m away along +x), so T is where the camera sees the middle of
+    the hand.
 
     A zero code (with T in front of the camera) is the mean pose with the fingers to the image's
     left, the back of the hand up and the thumb towards the camera: H turns the model's y-up axes

@@ -37,7 +37,10 @@ _REQUIRED: dict[str, tuple[int, ...]] = {
     "hands_components": (45, 45),
     "hands_mean": (45,),
 }
-_OPTIONAL: dict[str, tuple[int | None, ...]] = {"hands_coeffs": (None, 45), "v_albedo": (778, 3)}
+_OPTIONAL: dict[str, tuple[int | None, ...]] = {
+    "hands_coeffs": (None, 45),
+    "v_albedo": (NUM_VERTICES, 3),
+}
 
 _GET_MANO = (
     "MANO is free for research after registration: download it from https://mano.is.tue.mpg.de, "
