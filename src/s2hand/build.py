@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from s2hand.data.module import HandDataModule
+from s2hand.hand.mano import ManoHead
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.module import CHECKPOINT_FORMAT, S2Hand, check_hand
 from s2hand.objective import Objective, Term
 
-MODEL_KEYS = ("hand", "render", "model", "loss", "optim")
-"""The parts of a configuration that a checkpoint carries: enough to rebuild and fine-tune."""
+RECORDED = ("model", "loss", "optim", "data")
+"""The parts of a configuration that a checkpoint carries: enough to rebuild, fine-tune, evaluate."""
 _TRUSTED = ("s2hand.", "torch.optim.")
 
 
@@ -38,11 +40,16 @@ def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
         raise ValueError("the `loss` list is empty: name at least one, e.g. loss=[joint_location]")
     terms: dict[str, Term] = {}
     for name, term in cfg.loss.items():
-        fn = hydra.utils.get_class(term.fn._target_)
-        extra = {"hand": reconstructor.hand} if "hand" in inspect.signature(fn).parameters else {}
-        loss = hydra.utils.instantiate(term.fn, **extra, _convert_="all")
-        terms[str(name)] = hydra.utils.instantiate({**term, "fn": None}, _convert_="all", fn=loss)
+        fn = _with_hand(hydra.utils.get_class(term.fn._target_), reconstructor.hand)
+        options = {key: value for key, value in term.fn.items() if key != "_target_"}
+        terms[str(name)] = Term(fn(**options), term.weight)
     return Objective(terms)
+
+
+def _with_hand(make: Callable[..., Any], hand: ManoHead) -> Callable[..., Any]:
+    """Whoever has an argument named ``hand`` gets the run's hand model; no YAML names it."""
+    takes_it = "hand" in inspect.signature(make).parameters
+    return partial(make, hand=hand) if takes_it else make
 
 
 def make_module(cfg: DictConfig) -> S2Hand:
@@ -55,24 +62,27 @@ def make_module(cfg: DictConfig) -> S2Hand:
         optimizer=hydra.utils.instantiate(cfg.optim.optimizer, _convert_="all"),
         schedule=hydra.utils.instantiate(cfg.optim.schedule, _convert_="all"),
         augment=hydra.utils.instantiate(augment, _convert_="all") if augment else None,
-        record={"config": model_config(cfg), "revision": git_revision()},
+        record={"config": recorded_config(cfg), "revision": git_revision()},
     )
 
 
 def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
     """The datamodule, serving frozen features where the encoder has some and pixels do not change."""
     data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
+    for split, make in data.makers.items():
+        if make is not None:
+            data.makers[split] = _with_hand(make, module.reconstructor.hand)
     encoder = module.reconstructor.network.encoder
     if encoder.frozen_stride and data.cache_features and module.augment is None:
         data.use_features(encoder.frozen_maps, encoder.frozen_key)
     return data
 
 
-def model_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved, plain parts of a configuration that rebuild its model."""
+def recorded_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved, plain parts of a configuration that a checkpoint carries."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    return {key: resolved[key] for key in MODEL_KEYS}
+    return {key: resolved[key] for key in RECORDED}
 
 
 def git_revision() -> str | None:
@@ -116,7 +126,7 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
     Args:
         path: a checkpoint that ``s2hand-train`` wrote.
         hand: where the hand model file lies on this machine, if elsewhere than in training.
-        overrides: values of the configuration by dotted key, e.g. ``**{"render.backend": "cpu"}``.
+        overrides: values of its configuration by dotted key: ``**{"model.renderer.backend": "cpu"}``.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or a configuration that names foreign code.
@@ -129,7 +139,7 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
             raise CheckpointError(f"{path}: its configuration names {target!r}, which is refused")
     cfg.model.network.encoder.weights = "none"  # the state dict brings them
     if hand is not None:
-        cfg.hand.model = cfg.model.hand.model = str(hand)
+        cfg.model.hand.model = str(hand)
     for key, value in overrides.items():
         OmegaConf.update(cfg, key, value, force_add=False)
     module = make_module(cfg)

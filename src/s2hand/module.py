@@ -15,7 +15,7 @@ from s2hand import __version__
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.objective import Objective
-from s2hand.types import HandBatch, Prediction
+from s2hand.types import HandBatch, HandCode, Prediction
 
 CHECKPOINT_FORMAT = 1
 
@@ -46,7 +46,9 @@ class S2Hand(pl.LightningModule):
         self.reconstructor, self.objective, self.augment = reconstructor, objective, augment
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.record = record or {}
-        self.metrics = nn.ModuleDict({"val": HandMetrics(mesh=False), "test": HandMetrics()})
+        self.metrics = nn.ModuleDict(
+            {"val": HandMetrics(mesh=False), "test": HandMetrics(), "mean_pose": HandMetrics(mesh=False)}
+        )
 
     def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
         """Reconstruct the hands of a batch."""
@@ -68,16 +70,19 @@ class S2Hand(pl.LightningModule):
         self.metrics["val"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
 
     def test_step(self, batch: HandBatch, batch_idx: int) -> None:
-        """Update the metrics, mesh metrics included."""
+        """Update the metrics, mesh metrics included, and those of the mean pose beside them."""
         self.metrics["test"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
+        if batch.labels is not None:
+            self.metrics["mean_pose"].update(mean_hand(self.reconstructor, batch), batch)  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/...``."""
+        """Log ``test/...``, and ``mean_pose/...`` where labels were there to compare with."""
         self._log_metrics("test")
+        self._log_metrics("mean_pose")
 
     def _log_metrics(self, split: str) -> None:
         metric: Any = self.metrics[split]
@@ -131,8 +136,6 @@ def check_hand(checkpoint: dict[str, Any], reconstructor: Reconstructor) -> None
 @torch.no_grad()
 def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
     """The baseline that looks at nothing: mean pose, mean shape, the constant initial placement."""
-    from s2hand.types import HandCode
-
     b, t = batch.confidence.shape[:2]
 
     def zeros(*shape: int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,7 +28,6 @@ class HandDataModule(pl.LightningDataModule):
         window: frames per sample.
         batch_size: clips per batch.
         num_workers: loader processes; 0 loads in the training process.
-        cache_dir: where frozen features are kept.
         cache_features: let the build attach the frozen features of the encoder.
         seed: of the order of training samples.
     """
@@ -42,7 +40,6 @@ class HandDataModule(pl.LightningDataModule):
         window: Window | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
-        cache_dir: str | Path = "~/.cache/s2hand",
         cache_features: bool = True,
         seed: int = 0,
     ) -> None:
@@ -50,7 +47,7 @@ class HandDataModule(pl.LightningDataModule):
         self.makers = {"train": train, "val": val, "test": test}
         self.window = window or Window()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.cache_dir, self.cache_features = Path(cache_dir).expanduser(), cache_features
+        self.cache_features = cache_features
         self._features: tuple[Extract, str] | None = None
         self._datasets: dict[str, HandDataset | WindowedDataset] = {}
         self._sampler: ShuffleSampler | None = None
@@ -68,7 +65,7 @@ class HandDataModule(pl.LightningDataModule):
                 raise ValueError(f"this data configuration has no {split} set: set data.{split}")
             frames = make()
             if self._features is not None:
-                frames = FeatureDataset(frames, *self._features, cache_dir=self.cache_dir)
+                frames = FeatureDataset(frames, *self._features)
             frames.prepare()
             single = self.window.frames == 1
             self._datasets[split] = frames if single else WindowedDataset(frames, self.window)

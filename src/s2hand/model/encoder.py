@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         maps: dict[int, Tensor] = {}
         x = None
         if features is not None and self.frozen_stride:
-            maps = {s: f.to(self.mean.dtype) for s, f in zip(self.cached_strides, features, strict=True)}
+            maps = {s: self._arrange(f) for s, f in zip(self.cached_strides, features, strict=True)}
             x = maps[self.cached_strides[-1]]
         if len(self.trainable):
             x = self._prepare(image) if x is None else x
@@ -124,8 +124,10 @@ class Encoder(nn.Module):
         if image.shape[-1] != self.input_px:
             size = (self.input_px, self.input_px)
             image = nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
-        image = (image - self.mean) / self.std
-        return image.contiguous(memory_format=torch.channels_last)
+        return self._arrange((image - self.mean) / self.std)
+
+    def _arrange(self, x: Tensor) -> Tensor:
+        return x.to(self.mean.dtype).contiguous(memory_format=torch.channels_last)
 
     def _run(self, steps: Iterable[nn.Module], first: int, x: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         maps = {}

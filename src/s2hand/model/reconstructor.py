@@ -62,10 +62,12 @@ class Reconstructor(nn.Module):
         b, t = batch.confidence.shape[:2]
         flat = batch.unlabelled().fold()
         raw: RawCodes = self.network(flat.image, flat.features)
-        code = self._place(raw.values, flat.camera).unfold(b, t)
+        # Geometry is float32 under any mixed precision: pixels of a hand 0.6 m away need it.
+        values = {name: value.float() for name, value in raw.values.items()}
+        code = self._place(values, flat.camera).unfold(b, t)
         size = batch.camera.crop_px
         estimates = tuple(
-            (estimate.joints * size - 0.5).unflatten(0, (b, t)) for estimate in raw.estimates
+            (estimate.joints.float() * size - 0.5).unflatten(0, (b, t)) for estimate in raw.estimates
         )
         return code, estimates
 
@@ -78,9 +80,10 @@ class Reconstructor(nn.Module):
         resolution: int | None = None,
     ) -> Prediction:
         """Pose, project and (on demand) render a code."""
-        hand = self.hand(code)
-        joints_2d = project(hand.joints, camera.intrinsics)
-        pixels = self.renderer(hand, camera, self.hand.faces, resolution) if render else None
+        with torch.autocast(code.pose.device.type, enabled=False):
+            hand = self.hand(code)
+            joints_2d = project(hand.joints, camera.intrinsics)
+            pixels = self.renderer(hand, camera, self.hand.faces, resolution) if render else None
         return Prediction(hand, joints_2d, estimates, pixels)
 
     def forward(

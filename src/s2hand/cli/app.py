@@ -1,0 +1,99 @@
+"""What every Hydra command shares: finding the configuration, readable errors, closing wandb."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+_EXPECTED = (ValueError, FileNotFoundError, OSError, RuntimeError)
+"""What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
+
+
+def wandb_offline() -> bool:
+    """Whether wandb should stay offline: no key in the environment or in ~/.netrc."""
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"] != "online"
+    netrc = Path.home() / ".netrc"
+    return not os.environ.get("WANDB_API_KEY") and not (
+        netrc.is_file() and "api.wandb.ai" in netrc.read_text(errors="ignore")
+    )
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``."""
+
+    def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        @hydra.main(version_base="1.3", config_path="pkg://s2hand.conf", config_name=config_name)
+        def entry(cfg: DictConfig) -> Any:
+            exit_code = 1
+            try:
+                result = run(cfg)
+                exit_code = 0
+                return result
+            except _EXPECTED as error:
+                # A sweep goes on after a failed job only if the job raises; a person wants a line.
+                if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
+                    raise
+                Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+                sys.exit(1)
+            finally:
+                _close_wandb(exit_code)
+
+        return entry
+
+    return decorate
+
+
+def _is_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _close_wandb(exit_code: int) -> None:
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=exit_code)
+
+
+def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
+    """Rows are metrics, columns are what was measured; lower is better unless the name says else."""
+    table = Table(title=title)
+    table.add_column("metric")
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name in names:
+        cells = [f"{v[name]:.3f}" if name in v else "-" for v in columns.values()]
+        table.add_row(name, *cells)
+    return table
+
+
+def quiet_libraries() -> None:
+    """Silence advice that does not apply here."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (
+        ".*does not have many workers.*",  # frames come from memory-mapped caches
+        ".*smaller than the logging interval.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*exists and is not empty.*",
+        ".*Experiment logs directory.*",
+        ".*Sparse invariant checks.*",
+        ".*`weights_only` was not set.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+OmegaConf.register_new_resolver("s2hand.wandb_offline", wandb_offline, replace=True)

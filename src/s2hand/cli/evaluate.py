@@ -1,0 +1,116 @@
+"""``s2hand-evaluate``: metrics of a checkpoint, with pictures, a mesh and a page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from rich.console import Console
+
+from s2hand import __version__
+from s2hand.build import git_revision, load, make_data, read_checkpoint
+from s2hand.callbacks import example_batch
+from s2hand.cli.app import command, metrics_table, quiet_libraries
+from s2hand.data.module import HandDataModule
+from s2hand.export.mesh import write_mesh
+from s2hand.export.page import write_page
+from s2hand.files import atomic_path, write_json
+from s2hand.metric.leaderboard import write_freihand
+from s2hand.module import S2Hand
+from s2hand.panel import panel
+from s2hand.types import HandBatch
+
+
+def data_config(cfg: DictConfig) -> DictConfig:
+    """The chosen data, or the checkpoint's with the values given on the command line."""
+    given = cfg.get("data") or OmegaConf.create({})
+    if "_target_" in given:
+        return given
+    recorded = OmegaConf.create(read_checkpoint(cfg.checkpoint)["s2hand"]["config"]["data"])
+    return OmegaConf.merge(recorded, given)  # type: ignore[return-value]
+
+
+def results_folder(cfg: DictConfig) -> Path:
+    """Where results go: ``out``, or the run that the checkpoint belongs to."""
+    if cfg.out:
+        return Path(cfg.out)
+    folder = Path(cfg.checkpoint).resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def measure(trainer: pl.Trainer, module: S2Hand, data: HandDataModule) -> dict[str, dict[str, float]]:
+    """Columns of metrics: the model, and the mean pose where there are labels."""
+    trainer.test(module, data, verbose=False)
+    columns: dict[str, dict[str, float]] = {"model": {}, "mean pose": {}}
+    for key, value in trainer.callback_metrics.items():
+        split, name = key.split("/", 1)
+        columns["mean pose" if split == "mean_pose" else "model"][name] = float(value)
+    mean = columns["mean pose"]
+    columns["mean pose"] = {name: mean[name] for name in ("pa_mpjpe_mm", "pa_mpvpe_mm") if name in mean}
+    return {title: values for title, values in columns.items() if values}
+
+
+@torch.no_grad()
+def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
+    """FreiHAND's ``pred.json``: joints and vertices of every test frame, metres, in order."""
+    joints, vertices = [], []
+    for batch in data.test_dataloader():
+        hand = module(batch.to(module.device), render=False).hand.fold()
+        joints.append(hand.joints.cpu())
+        vertices.append(hand.vertices.cpu())
+    write_freihand(path, torch.cat(joints), torch.cat(vertices))
+
+
+@torch.no_grad()
+def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> dict[str, Any]:
+    """panel.png of some hands, hand.glb of the first; what the page needs of them."""
+    picture = Image.fromarray(panel(module.reconstructor, batch))
+    with atomic_path(folder / "panel.png") as path:
+        picture.save(path)
+    hand = module(batch[:1], render=False).hand.fold()[0]
+    mesh = {
+        "vertices": hand.vertices.numpy(force=True),
+        "faces": module.reconstructor.hand.faces.numpy(force=True),
+        "colors": hand.code.texture.clamp(0, 1).numpy(force=True),
+    }
+    write_mesh(folder / "hand.glb", **mesh)
+    return mesh
+
+
+@command("evaluate")
+def main(cfg: DictConfig) -> None:
+    """Measure, write the results, print a table."""
+    quiet_libraries()
+    out = results_folder(cfg)
+    module = load(cfg.checkpoint, hand=cfg.hand_file)
+    data = make_data(OmegaConf.create({"data": data_config(cfg)}), module)
+    trainer = hydra.utils.instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
+    columns = measure(trainer, module, data)
+    record = read_checkpoint(cfg.checkpoint)["s2hand"]
+    results = {
+        "checkpoint": str(cfg.checkpoint),
+        "hand": record["hand"]["name"],
+        "trained_revision": record.get("revision"),
+        "revision": git_revision(),
+        "version": __version__,
+        "frames": len(data.dataset("test")),
+        "metrics": columns,
+    }
+    write_json(out / "metrics.json", results)
+    if cfg.pred_json:
+        write_predictions(module, data, out / "pred.json")
+    mesh = write_pictures(module, example_batch(data, "test", cfg.examples), out)
+    page = out / "index.html"
+    write_page(page, f"{out.name}: {cfg.checkpoint}", columns, out / "panel.png", mesh)
+    console = Console()
+    console.print(metrics_table(f"{results['frames']} test frames", columns))
+    console.print(f"look at [bold]{page}[/] (metrics.json, panel.png and hand.glb lie beside it)")
+
+
+if __name__ == "__main__":
+    main()

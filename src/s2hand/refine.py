@@ -1,0 +1,63 @@
+"""Test-time refinement: fit the code of each frame to its own detections and pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from s2hand.model.reconstructor import Reconstructor
+from s2hand.objective import Objective
+from s2hand.types import HandBatch, HandCode, Prediction
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How to refine (METHOD: about 150 Adam steps on the code of one image).
+
+    ``lr`` is in the code's own units per step: radians, metres and colours all move by about this
+    much, which is why it is small.
+    """
+
+    steps: int = 150
+    lr: float = 5e-3
+
+
+def refine(
+    reconstructor: Reconstructor,
+    objective: Objective,
+    batch: HandBatch,
+    refinement: Refinement,
+) -> Prediction:
+    """Predict, then improve every frame's code against the same self-supervised losses.
+
+    The network stays as it is; J^est, where there is one, stays what the network said. The result
+    is the code of the lowest total loss seen, so it is never worse than the prediction by that
+    measure.
+    """
+    with torch.no_grad():
+        start, estimates = reconstructor.encode(batch)
+    code = start.map(lambda x: x.detach().clone().requires_grad_(True))
+    leaves: list[torch.Tensor] = []
+    code.map(lambda x: (leaves.append(x), x)[1])
+    optimizer = torch.optim.Adam(leaves, lr=refinement.lr)
+    best, best_code = float("inf"), start
+    # Needed when the caller runs under no_grad, as prediction loops do.
+    with torch.enable_grad():
+        for _ in range(refinement.steps):
+            prediction = reconstructor.decode(
+                _positive(code), batch.camera, estimates, objective.needs_render
+            )
+            total = objective(prediction, batch).total
+            if total.item() < best:
+                best, best_code = total.item(), _positive(code).map(lambda x: x.detach().clone())
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+    with torch.no_grad():
+        return reconstructor.decode(best_code, batch.camera, estimates, render=True)
+
+
+def _positive(code: HandCode) -> HandCode:
+    """The code with its scale's magnitude, as the network gives it."""
+    return replace(code, scale=code.scale.abs())
