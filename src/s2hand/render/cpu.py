@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from s2hand.render import kernels
 
 AREA_FLOOR = 1e-6
-"""Regulariser of interior gradients: added to a face's homogeneous area, as nvdiffrast does."""
+"""Keeps interior gradients of faces seen from the edge bounded, as nvdiffrast does; see kernels."""
 
 
 class CpuRasterizer:
@@ -26,7 +26,8 @@ class CpuRasterizer:
     ``threads`` (default: torch's number of threads, 1 in a ``DataLoader`` worker) share the images
     of a batch; the result has the same bits for every number. Coordinates and gradients are
     computed in float64; float32 and float64 attributes keep their type. Broken vertices (NaN,
-    infinite, beyond 1e6) hide the faces that use them and get no gradient.
+    infinite, beyond 1e6) hide the faces that use them and get no gradient. Compiled kernels are
+    cached beside this file or where NUMBA_CACHE_DIR says.
     """
 
     def __init__(self, threads: int | None = None, area_floor: float = AREA_FLOOR) -> None:
@@ -47,78 +48,94 @@ class CpuRasterizer:
         _check(positions, attributes, faces, height, width)
         if attributes.dtype not in (torch.float32, torch.float64):
             attributes = attributes.float()
+        array = faces.numpy()
+        mesh = _mesh(array.tobytes(), array.dtype.str, positions.shape[1])
+        keep = torch.is_grad_enabled() and (positions.requires_grad or attributes.requires_grad)
         threads = self.threads or torch.get_num_threads()
-        image: Tensor = _Draw.apply(
-            positions, attributes, faces, (height, width), threads, self.area_floor
-        )
+        call = _Call(mesh, height, width, _chunks(len(positions), threads), self.area_floor, keep)
+        image: Tensor = _Draw.apply(positions, attributes, call)
         return image
 
 
+class _Call:
+    """The constants of one call: mesh, size, runs of images per thread, keep for the gradient."""
+
+    def __init__(
+        self,
+        mesh: kernels.Mesh,
+        height: int,
+        width: int,
+        chunks: list[slice],
+        area_floor: float,
+        keep: bool,
+    ) -> None:
+        self.mesh = mesh
+        self.size = (height, width)
+        self.chunks = chunks
+        self.area_floor = area_floor
+        self.keep = keep
+
+
 class _Draw(torch.autograd.Function):
-    """Coverage, interpolation and antialiasing; only the visible faces are kept for the gradient."""
+    """Coverage, interpolation and antialiasing; each pixel's face and depth are kept to go back."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        positions: Tensor,
-        attributes: Tensor,
-        faces: Tensor,
-        size: tuple[int, int],
-        threads: int,
-        area_floor: float,
-    ) -> Tensor:
-        n, v, channels = attributes.shape
-        mesh = _topology(faces.numpy().tobytes(), faces.numpy().dtype.str, v)
-        vertices = _numpy(positions.double())
-        colours = _numpy(attributes)
-        chunks = _chunks(n, threads)
-        keep = any(ctx.needs_input_grad[:2])
-        ids = np.empty((n if keep else len(chunks), *size), np.int32)
-        image = torch.zeros((n, *size, channels), dtype=attributes.dtype)
+    def forward(ctx: Any, positions: Tensor, attributes: Tensor, call: _Call) -> Tensor:
+        n, _, channels = attributes.shape
+        vertices, colours = _array(positions.double()), _array(attributes)
+        kept = n if call.keep else len(call.chunks)
+        ids, depth = (
+            np.empty((kept, *call.size), np.int32),
+            np.empty((kept, *call.size), np.float32),
+        )
+        image = torch.zeros((n, *call.size, channels), dtype=attributes.dtype)
         out = image.numpy()
 
-        def draw(chunk: int) -> None:
-            part = chunks[chunk]
-            kept = ids[part] if keep else ids[chunk : chunk + 1]
-            kernels.draw(vertices[part], colours[part], *mesh, kept, out[part])
+        def draw(i: int) -> None:
+            part = call.chunks[i]
+            slot = part if call.keep else slice(i, i + 1)
+            kernels.draw(
+                vertices[part], colours[part], call.mesh, ids[slot], depth[slot], out[part]
+            )
 
-        _parallel(draw, len(chunks))
-        if keep:
-            ctx.save_for_backward(positions, attributes, torch.from_numpy(ids))
-            ctx.mesh, ctx.chunks, ctx.area_floor = mesh, chunks, area_floor
+        _parallel(draw, len(call.chunks))
+        if call.keep:
+            ctx.save_for_backward(positions, attributes)
+            ctx.call, ctx.ids, ctx.depth = call, ids, depth
         return image
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor | None, ...]:
-        positions, attributes, kept = ctx.saved_tensors
-        vertices, colours, ids = _numpy(positions.double()), _numpy(attributes), kept.numpy()
-        grad_out = _numpy(grad_image)
-        grad_positions, grad_attributes = np.zeros(positions.shape), np.zeros(attributes.shape)
+    def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, None]:
+        positions, attributes = ctx.saved_tensors
+        vertices, colours, grad_out = (
+            _array(positions.double()), _array(attributes), _array(grad_image)
+        )  # fmt: skip
+        grad_positions, grad_attributes = np.zeros(vertices.shape), np.zeros(colours.shape)
+        call = ctx.call
 
-        def draw(chunk: int) -> None:
-            part = ctx.chunks[chunk]
+        def draw(i: int) -> None:
+            part = call.chunks[i]
             kernels.draw_gradient(
-                vertices[part], colours[part], *ctx.mesh, ids[part], ctx.area_floor,
-                grad_out[part], grad_positions[part], grad_attributes[part],
+                vertices[part], colours[part], call.mesh, ctx.ids[part], ctx.depth[part],
+                call.area_floor, grad_out[part], grad_positions[part], grad_attributes[part],
             )  # fmt: skip
 
-        _parallel(draw, len(ctx.chunks))
+        _parallel(draw, len(call.chunks))
         return (
             torch.from_numpy(grad_positions).to(positions.dtype),
             torch.from_numpy(grad_attributes).to(attributes.dtype),
-            None, None, None, None,
-        )  # fmt: skip
+            None,
+        )
 
 
 def _check(positions: Tensor, attributes: Tensor, faces: Tensor, height: int, width: int) -> None:
-    n, v = attributes.shape[:2]
-    if attributes.ndim != 3 or positions.shape != (n, v, 4):
+    if attributes.ndim != 3 or positions.shape != (*attributes.shape[:2], 4):
         raise ValueError(
             f"positions {tuple(positions.shape)} and attributes {tuple(attributes.shape)}: "
             "expected [n, v, 4] and [n, v, c]"
         )
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"faces {tuple(faces.shape)} {faces.dtype}: expected [f, 3] integers")
     if height < 1 or width < 1:
         raise ValueError(f"image of {height} x {width} pixels: give at least 1 x 1")
@@ -127,42 +144,40 @@ def _check(positions: Tensor, attributes: Tensor, faces: Tensor, height: int, wi
             raise ValueError(f"{name} on {tensor.device}: the CPU rasterizer takes CPU tensors")
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
+def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
 @lru_cache(maxsize=16)
-def _topology(data: bytes, dtype: str, vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Faces as int64 and, for edge k (opposite corner k) of each, the vertex across or -1.
+def _mesh(data: bytes, dtype: str, vertices: int) -> kernels.Mesh:
+    """Faces as int64 and the vertex across each of their edges.
 
-    An edge of one face or of more than two has no vertex across: it is always a silhouette.
+    An edge of one face or of more than two has none: it is always a silhouette.
     """
     faces = np.frombuffer(data, dtype).reshape(-1, 3).astype(np.int64)
     if faces.size and not 0 <= faces.min() <= faces.max() < vertices:
         raise ValueError(f"faces refer to vertices {faces.min()}..{faces.max()} of {vertices}")
-    corners = faces.T.reshape(-1)  # corner k of face f at position k * len(faces) + f
-    edges = np.sort(np.stack([np.roll(faces, -1, 1), np.roll(faces, -2, 1)], -1), -1)
-    keys = (edges[..., 0] * vertices + edges[..., 1]).T.reshape(-1)
+    start, end = np.roll(faces, -1, 1).ravel(), np.roll(faces, -2, 1).ravel()
+    keys = np.minimum(start, end) * vertices + np.maximum(start, end)
     order = np.argsort(keys, kind="stable")
     _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    shared = first[counts == 2]
-    one, two = order[shared], order[shared + 1]
-    across = np.full(len(keys), -1, np.int64)
-    across[one], across[two] = corners[two], corners[one]
-    return faces, np.ascontiguousarray(across.reshape(3, -1).T)
+    one, two = order[first[counts == 2]], order[first[counts == 2] + 1]
+    opposite = np.full(faces.size, -1)
+    opposite[one], opposite[two] = faces.flat[two], faces.flat[one]
+    return kernels.Mesh(faces, opposite.reshape(-1, 3))
 
 
 def _chunks(count: int, threads: int) -> list[slice]:
     """Cut ``count`` images into at most ``threads`` runs of almost equal length."""
-    bounds = np.linspace(0, count, min(threads, count) + 1).round().astype(int)
-    return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = min(threads, count)
+    return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def _parallel(work: Callable[[int], None], count: int) -> None:
-    """Run ``work(0) .. work(count - 1)``, the last one in the calling thread.
+    """Run ``work(0)`` to ``work(count - 1)``, the first one in the calling thread.
 
     Pools are keyed by the process: a forked child must not wait for its parent's threads.
     """
@@ -172,7 +187,7 @@ def _parallel(work: Callable[[int], None], count: int) -> None:
     if count > 1:
         key = (os.getpid(), count - 1)
         pool = _pools.get(key) or _pools.setdefault(key, ThreadPoolExecutor(count - 1))
-        futures = [pool.submit(work, i) for i in range(count - 1)]
-    work(count - 1)
+        futures = [pool.submit(work, i) for i in range(1, count)]
+    work(0)
     for future in futures:
         future.result()

@@ -2,171 +2,269 @@
 
 The operations are those of Laine et al., "Modular Primitives for High-Performance Differentiable
 Rendering" (2020), with nvdiffrast's conventions, so that both backends mean the same. The forward
-pass keeps nothing but the image of visible faces; the backward pass finds everything else again
-from it, so no work list exists that could overflow. Each image is drawn by one thread from start
-to end: the bits do not depend on the number of threads. Geometry is in float64 whatever the inputs.
+pass keeps nothing but each pixel's face and depth; the backward pass finds everything else again
+from them, so there is no work list that could overflow. One thread draws an image from start to
+end, so the bits do not depend on the number of threads. Geometry is in float64 whatever the inputs.
 
-All kernels share one file because numba's cache notices a change in the kernel's own file only.
+Pixels are counted from the first one's centre. Edge k of a face lies opposite its corner k. All
+kernels share this file because numba's cache notices changes in a kernel's own file only.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-_jit = njit(nogil=True, cache=True, error_model="numpy")
+_entry = njit(nogil=True, cache=True, error_model="numpy")
+# _nrt=False: no reference counts, which would take most of the time of small functions that are
+# given arrays; such a function must not allocate.
+_kernel = njit(  # type: ignore[call-overload]
+    nogil=True, cache=True, error_model="numpy", forceinline=True, _nrt=False
+)
 
 SUBPIXELS = 16
-"""Vertices are snapped to 1/16 pixel for the coverage test."""
+"""Coverage is decided for vertices snapped to 1/16 pixel."""
 MAX_SNAPPED = float(2**29)
-"""Snapped coordinates saturate here; edge functions of such vertices still fit into int64."""
+"""Snapped coordinates saturate here, where edge functions still fit into int64."""
 MAX_COORDINATE = 1e6
-"""A vertex with a clip coordinate beyond this, or not finite, is broken: its faces are not drawn."""
+"""A vertex with a larger clip coordinate, or none, is broken: its faces are not drawn."""
 MIN_W = 1e-6
-"""A vertex with a smaller w counts as behind the camera."""
+"""A vertex with a smaller w lies behind the camera."""
 OVERSHOOT = 1 / 16
-"""A silhouette crossing may lie so far (pixels) outside the two pixel centres: snapping moves it."""
+"""How far outside the two pixel centres (pixels) a silhouette may cross: snapping moves it."""
 
 
-@_jit
-def _project(positions: Any, height: int, width: int, screen: Any, snapped: Any) -> None:
-    """Pixel coordinates and z/w of each vertex; NaN where it is broken or behind the camera."""
-    for v in range(len(positions)):
-        x, y, z, w = positions[v, 0], positions[v, 1], positions[v, 2], positions[v, 3]
-        largest = max(abs(x), abs(y), abs(z), abs(w))
-        if w >= MIN_W and largest <= MAX_COORDINATE:
-            _place(x, y, z, w, height, width, screen[v], snapped[v])
-        else:
-            screen[v] = np.nan
+class Mesh(NamedTuple):
+    """What does not change from image to image."""
+
+    faces: Any
+    """[f, 3] int64."""
+    opposite: Any
+    """[f, 3] int64: the vertex across each edge, -1 where there is none."""
 
 
-@_jit
-def _place(
-    x: float, y: float, z: float, w: float, height: int, width: int, screen: Any, snapped: Any
-) -> None:
-    """Pixel coordinates (centres at integers) and z/w; coordinates from the centre, 1/16 pixels."""
-    right, up = x / w * (0.5 * width), y / w * (0.5 * height)
-    screen[0] = right + 0.5 * width - 0.5
-    screen[1] = up + 0.5 * height - 0.5
-    screen[2] = z / w
-    # np.rint rounds half to even
-    snapped[0] = np.int64(np.rint(min(max(right * SUBPIXELS, -MAX_SNAPPED), MAX_SNAPPED)))
-    snapped[1] = np.int64(np.rint(min(max(up * SUBPIXELS, -MAX_SNAPPED), MAX_SNAPPED)))
+class View(NamedTuple):
+    """A mesh as the camera sees it; the vertex arrays have five spare rows for a clipped face."""
+
+    pixels: Any
+    """[v + 5, 3]: homogeneous pixels (u w, v w, w)."""
+    screen: Any
+    """[v + 5, 3]: u, v and z/w; NaN where a vertex is broken or lies behind the camera."""
+    snapped: Any
+    """[v + 5, 2] int64: u and v in 1/16 pixels from the middle of the image."""
+    planes: Any
+    """[f, 3, 3]: ``planes[f, k] . (x, y, 1)`` is proportional to barycentric k at a pixel."""
+    silhouettes: Any
+    """[f]: bit k tells that edge k is a silhouette."""
 
 
-@_jit
-def _set_up(
-    positions: Any, faces: Any, opposite: Any, screen: Any, planes: Any, edges: Any
-) -> None:
-    """Barycentric planes of each face and which of its edges are silhouettes (bits 0, 1, 2).
+class Raster(NamedTuple):
+    """What each pixel sees."""
 
-    Row k of ``planes[f]`` is the cross product of the homogeneous screen positions (x, y, w) of the
-    other two vertices: its product with (X, Y, 1) is barycentric k times their common sum. Edge k
-    lies opposite vertex k. An edge is a silhouette where no face is across, or where the face
-    across lies on the same side of the plane through the edge and the eye.
+    ids: Any
+    """[h, w] int32: face + 1, or 0."""
+    depth: Any
+    """[h, w] float32: z/w of the face, infinite where there is none."""
+
+
+@_entry
+def draw(positions: Any, attributes: Any, mesh: Mesh, ids: Any, depth: Any, image: Any) -> None:
+    """Draw images of one mesh.
+
+    positions [n, v, 4] float64, attributes [n, v, c]; image [n, h, w, c] comes as zeros. ids and
+    depth [m, h, w] receive the :class:`Raster` of each image; with m = n all are kept for
+    :func:`draw_gradient`, with m = 1 they are scratch.
     """
+    height, width = image.shape[1:3]
+    view = _new_view(positions.shape[1], len(mesh.faces))
+    polygons = np.empty((3, 5, 4))
+    for n in range(len(positions)):
+        raster = Raster(ids[n % len(ids)], depth[n % len(ids)])
+        raster.ids[:] = 0
+        raster.depth[:] = np.inf
+        _place(positions[n], positions.shape[1], 0, height, width, view)
+        _set_up(mesh, view)
+        _draw_faces(positions[n], mesh, view, polygons, raster)
+        _paint(attributes[n], mesh, view, raster, image[n])
+
+
+@_entry
+def draw_gradient(
+    positions: Any, attributes: Any, mesh: Mesh, ids: Any, depth: Any, floor: float,
+    grad_image: Any, grad_positions: Any, grad_attributes: Any,
+) -> None:  # fmt: skip
+    """The gradient of :func:`draw` with coverage frozen; both results [n, v, .] come as zeros.
+
+    ``floor`` (in normalised device coordinates) is added to the magnitude of a face's homogeneous
+    area where it divides: faces seen from the edge then get bounded gradients.
+    """
+    height, width = grad_image.shape[1:3]
+    view = _new_view(positions.shape[1], len(mesh.faces))
+    grad_planes, grad_pixels = np.empty_like(view.planes), np.empty_like(view.pixels)
+    floor *= 0.25 * height * width
+    for n in range(len(positions)):
+        _place(positions[n], positions.shape[1], 0, height, width, view)
+        _set_up(mesh, view)
+        grad_planes[:] = 0.0
+        grad_pixels[:] = 0.0
+        _paint_gradient(attributes[n], mesh, view, Raster(ids[n], depth[n]), floor, grad_image[n],
+                        grad_attributes[n], grad_planes, grad_pixels)  # fmt: skip
+        _set_up_gradient(mesh, view, grad_planes, grad_pixels)
+        _place_gradient(height, width, grad_pixels, grad_positions[n])
+
+
+@_entry
+def _new_view(vertices: int, faces: int) -> View:
+    return View(
+        np.empty((vertices + 5, 3)),
+        np.empty((vertices + 5, 3)),
+        np.empty((vertices + 5, 2), np.int64),
+        np.empty((faces, 3, 3)),
+        np.empty(faces, np.int64),
+    )
+
+
+# ----------------------------------------------------------------------------------------- set-up
+
+
+@_kernel
+def _place(positions: Any, count: int, first: int, height: int, width: int, view: View) -> None:
+    """Bring vertices to the screen, into the view's rows from ``first``."""
+    pixels, screen, snapped = view.pixels, view.screen, view.snapped
+    for i in range(count):
+        x, y, z, w = positions[i, 0], positions[i, 1], positions[i, 2], positions[i, 3]
+        v = first + i
+        pixels[v, 0] = 0.5 * width * x + (0.5 * width - 0.5) * w
+        pixels[v, 1] = 0.5 * height * y + (0.5 * height - 0.5) * w
+        pixels[v, 2] = w
+        if w >= MIN_W and max(abs(x), abs(y), abs(z), abs(w)) <= MAX_COORDINATE:
+            screen[v, 0], screen[v, 1], screen[v, 2] = pixels[v, 0] / w, pixels[v, 1] / w, z / w
+            snapped[v, 0] = _snap(0.5 * width * SUBPIXELS * (x / w))
+            snapped[v, 1] = _snap(0.5 * height * SUBPIXELS * (y / w))
+        else:
+            screen[v, 0], screen[v, 1], screen[v, 2] = np.nan, np.nan, np.nan
+
+
+@_kernel
+def _snap(value: float) -> int:
+    return np.int64(np.rint(min(max(value, -MAX_SNAPPED), MAX_SNAPPED)))  # half goes to even
+
+
+@_kernel
+def _set_up(mesh: Mesh, view: View) -> None:
+    """Fill in planes (the cross product of the other two corners' pixels) and silhouettes.
+
+    An edge is a silhouette where no face lies across, or where the one across lies on the same side
+    of the plane through the edge and the eye. A face with a corner behind the camera has none.
+    """
+    faces, pixels, screen, planes = mesh.faces, view.pixels, view.screen, view.planes
     for f in range(len(faces)):
         for k in range(3):
             a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-            ax, ay, aw = positions[a, 0], positions[a, 1], positions[a, 3]
-            bx, by, bw = positions[b, 0], positions[b, 1], positions[b, 3]
-            planes[f, k, 0] = ay * bw - aw * by
-            planes[f, k, 1] = aw * bx - ax * bw
-            planes[f, k, 2] = ax * by - ay * bx
-        edges[f] = 0
-        if np.isnan(screen[faces[f, 0], 0] + screen[faces[f, 1], 0] + screen[faces[f, 2], 0]):
+            for x in range(3):
+                y, z = (x + 1) % 3, (x + 2) % 3
+                planes[f, k, x] = pixels[a, y] * pixels[b, z] - pixels[a, z] * pixels[b, y]
+        view.silhouettes[f] = 0
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        if np.isnan(screen[a, 0] + screen[b, 0] + screen[c, 0]):
             continue
-        own = faces[f, 0]
-        side = _side(planes[f, 0], positions[own])
+        own = _side(view, f, 0, a)
         for k in range(3):
-            other = opposite[f, k]
-            # A face across that is broken (NaN) is not drawn, so the edge bounds what is.
-            if other < 0 or not side * _side(planes[f, k], positions[other]) < 0:
-                edges[f] |= 1 << k
+            across = mesh.opposite[f, k]
+            # A broken face across (NaN) is not drawn, so the edge bounds what is.
+            if across < 0 or not own * _side(view, f, k, across) < 0:
+                view.silhouettes[f] |= 1 << k
 
 
-@_jit
-def _side(plane: Any, position: Any) -> float:
-    return plane[0] * position[0] + plane[1] * position[1] + plane[2] * position[3]
+@_kernel
+def _side(view: View, f: int, k: int, v: int) -> float:
+    planes, pixels = view.planes, view.pixels
+    return (
+        planes[f, k, 0] * pixels[v, 0]
+        + planes[f, k, 1] * pixels[v, 1]
+        + planes[f, k, 2] * pixels[v, 2]
+    )
 
 
-@_jit
-def _draw_face(
-    positions: Any, face: Any, label: int, screen: Any, snapped: Any, ids: Any, depth: Any
-) -> None:
-    """Draw one face, clipped to the depth range where it leaves it."""
-    a, b, c = face[0], face[1], face[2]
-    outside = False
-    for v in face:
-        for k in range(4):
-            if not abs(positions[v, k]) <= MAX_COORDINATE:
-                return
-        outside |= not abs(screen[v, 2]) <= 1.0
-    if not outside:
-        _draw(snapped[a], snapped[b], snapped[c], screen[a, 2], screen[b, 2], screen[c, 2],
-              label, ids, depth)  # fmt: skip
-        return
-    polygon = np.empty((3, 4))
+# --------------------------------------------------------------------------------------- coverage
+
+
+@_kernel
+def _draw_faces(positions: Any, mesh: Mesh, view: View, polygons: Any, raster: Raster) -> None:
+    """Draw every face; one that leaves the depth range is cut into a fan of at most three."""
+    height, width = raster.ids.shape
+    screen, spare = view.screen, len(positions)
+    for f in range(len(mesh.faces)):
+        a, b, c = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
+        if abs(screen[a, 2]) <= 1 and abs(screen[b, 2]) <= 1 and abs(screen[c, 2]) <= 1:
+            _draw(f + 1, a, b, c, view, raster)
+            continue
+        count = _clip_face(positions, mesh, f, polygons)
+        _place(polygons[2], count, spare, height, width, view)
+        for i in range(1, count - 1):
+            a, b, c = spare, spare + i, spare + i + 1
+            if not np.isnan(screen[a, 2] + screen[b, 2] + screen[c, 2]):
+                _draw(f + 1, a, b, c, view, raster)
+
+
+@_kernel
+def _clip_face(positions: Any, mesh: Mesh, f: int, polygons: Any) -> int:
+    """Write the part of a face within the depth range to ``polygons[2]``; return its corners."""
     for i in range(3):
-        polygon[i] = positions[face[i]]
-    polygon = _clip(_clip(polygon, 1.0), -1.0)
-    height, width = ids.shape
-    corner_screen, corner = np.empty((len(polygon), 3)), np.empty((len(polygon), 2), np.int64)
-    for i in range(len(polygon)):
-        if not polygon[i, 3] >= MIN_W:
-            return
-        x, y, z, w = polygon[i, 0], polygon[i, 1], polygon[i, 2], polygon[i, 3]
-        _place(x, y, z, w, height, width, corner_screen[i], corner[i])
-    for i in range(1, len(polygon) - 1):
-        _draw(corner[0], corner[i], corner[i + 1],
-              corner_screen[0, 2], corner_screen[i, 2], corner_screen[i + 1, 2],
-              label, ids, depth)  # fmt: skip
+        for k in range(4):
+            polygons[0, i, k] = positions[mesh.faces[f, i], k]
+            if not abs(polygons[0, i, k]) <= MAX_COORDINATE:
+                return 0
+    count = _clip(polygons[0], 3, 1.0, polygons[1])
+    return _clip(polygons[1], count, -1.0, polygons[2])
 
 
-@_jit
-def _clip(polygon: Any, sign: float) -> Any:
-    """The part of a convex clip-space polygon with w + sign * z >= 0 (near +1, far -1).
+@_kernel
+def _clip(polygon: Any, count: int, sign: float, clipped: Any) -> int:
+    """Keep the part of a convex clip-space polygon with w + sign * z >= 0 (near +1, far -1).
 
     An edge is always cut from its inner towards its outer end, so that faces which share it are
     cut at the same point.
     """
-    clipped = np.empty((len(polygon) + 1, 4))
-    count = 0
-    for i in range(len(polygon)):
-        start, end = polygon[i], polygon[(i + 1) % len(polygon)]
-        d_start, d_end = start[3] + sign * start[2], end[3] + sign * end[2]
-        if d_start >= 0:
-            clipped[count] = start
-            count += 1
-        if (d_start >= 0) != (d_end >= 0):
-            if d_start >= 0:
-                clipped[count] = start + (end - start) * (d_start / (d_start - d_end))
-            else:
-                clipped[count] = end + (start - end) * (d_end / (d_end - d_start))
-            count += 1
-    return clipped[:count]
+    kept = 0
+    for i in range(count):
+        j = (i + 1) % count
+        d_i, d_j = polygon[i, 3] + sign * polygon[i, 2], polygon[j, 3] + sign * polygon[j, 2]
+        if d_i >= 0:
+            for k in range(4):
+                clipped[kept, k] = polygon[i, k]
+            kept += 1
+        if (d_i >= 0) != (d_j >= 0):
+            inner, outer = (i, j) if d_i >= 0 else (j, i)
+            d_inner, d_outer = max(d_i, d_j), min(d_i, d_j)
+            share = d_inner / (d_inner - d_outer)
+            for k in range(4):
+                step = polygon[outer, k] - polygon[inner, k]
+                clipped[kept, k] = polygon[inner, k] + step * share
+            kept += 1
+    return kept
 
 
-@_jit
-def _draw(
-    a: Any, b: Any, c: Any, az: float, bz: float, cz: float, label: int, ids: Any, depth: Any
-) -> None:
-    """Coverage and depth test of a snapped triangle; z/w is linear on the screen.
+@_kernel
+def _draw(label: int, a: int, b: int, c: int, view: View, raster: Raster) -> None:
+    """Coverage and depth test of the snapped triangle a, b, c; z/w is linear on the screen.
 
     Left and horizontal bottom edges belong to the triangle, right and top edges do not (y up), so
     triangles that share an edge cover each pixel once. Of equal depths the last drawn is seen.
     """
-    height, width = ids.shape
-    ax, ay, bx, by, cx, cy = a[0], a[1], b[0], b[1], c[0], c[1]
+    height, width = raster.ids.shape
+    ax, ay, az = view.snapped[a, 0], view.snapped[a, 1], view.screen[a, 2]
+    bx, by, bz = view.snapped[b, 0], view.snapped[b, 1], view.screen[b, 2]
+    cx, cy, cz = view.snapped[c, 0], view.snapped[c, 1], view.screen[c, 2]
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
     if area == 0:
         return
     if area < 0:  # orient counter-clockwise
         bx, by, bz, cx, cy, cz = cx, cy, cz, bx, by, bz
         area = -area
-    # Pixel i has its centre at 16 i - origin.
+    # Pixel i has its centre at SUBPIXELS * i - origin.
     origin_x, origin_y = SUBPIXELS // 2 * (width - 1), SUBPIXELS // 2 * (height - 1)
     left = max((min(ax, bx, cx) + origin_x + SUBPIXELS - 1) // SUBPIXELS, 0)
     right = min((max(ax, bx, cx) + origin_x) // SUBPIXELS, width - 1)
@@ -174,46 +272,98 @@ def _draw(
     top = min((max(ay, by, cy) + origin_y) // SUBPIXELS, height - 1)
     if left > right or bottom > top:
         return
-    px, py = SUBPIXELS * left - origin_x, SUBPIXELS * bottom - origin_y
+    x, y = SUBPIXELS * left - origin_x, SUBPIXELS * bottom - origin_y
+    # Edge functions, not negative inside: u opposite a, v opposite b, w opposite c.
     ux, uy, vx, vy, wx, wy = cx - bx, cy - by, ax - cx, ay - cy, bx - ax, by - ay
-    # Edge functions, positive inside; an exclusive edge loses the value 0.
-    u_row = ux * (py - by) - uy * (px - bx) - _exclusive(ux, uy)
-    v_row = vx * (py - cy) - vy * (px - cx) - _exclusive(vx, vy)
-    w_row = wx * (py - ay) - wy * (px - ax) - _exclusive(wx, wy)
+    u_row = ux * (y - by) - uy * (x - bx) - _is_exclusive(ux, uy)
+    v_row = vx * (y - cy) - vy * (x - cx) - _is_exclusive(vx, vy)
+    w_row = wx * (y - ay) - wy * (x - ax) - _is_exclusive(wx, wy)
     z_right = -(uy * az + vy * bz + wy * cz) / area
     z_up = (ux * az + vx * bz + wx * cz) / area
-    z_row = az + (px - ax) * z_right + (py - ay) * z_up
+    z_row = az + (x - ax) * z_right + (y - ay) * z_up
     ux, uy, vx, vy = SUBPIXELS * ux, SUBPIXELS * uy, SUBPIXELS * vx, SUBPIXELS * vy
     wx, wy, z_right, z_up = SUBPIXELS * wx, SUBPIXELS * wy, SUBPIXELS * z_right, SUBPIXELS * z_up
-    for y in range(bottom, top + 1):
-        u, v, w, z = u_row, v_row, w_row, z_row
-        for x in range(left, right + 1):
-            if (u | v | w) >= 0 and z <= depth[y, x]:
-                depth[y, x] = z
-                ids[y, x] = label
+    for row in range(bottom, top + 1):
+        u, v, w = u_row, v_row, w_row
+        inside = False
+        for column in range(left, right + 1):
+            if (u | v | w) >= 0:
+                inside = True
+                z = np.float32(z_row + (column - left) * z_right)
+                if z <= raster.depth[row, column]:
+                    raster.depth[row, column] = z
+                    raster.ids[row, column] = label
+            elif inside:
+                break
             u -= uy
             v -= vy
             w -= wy
-            z += z_right
         u_row += ux
         v_row += vx
         w_row += wx
         z_row += z_up
 
 
-@_jit
-def _exclusive(dx: int, dy: int) -> int:
+@_kernel
+def _is_exclusive(dx: int, dy: int) -> int:
     """1 for a right or top edge of a counter-clockwise triangle, 0 for a left or bottom one."""
     return 0 if dy < 0 or (dy == 0 and dx > 0) else 1
 
 
-@_jit
-def _barycentric(planes: Any, x: int, y: int, height: int, width: int) -> tuple[float, ...]:
-    """Perspective-correct weights of a face at a pixel centre, clamped to the face."""
-    right, up = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
-    a = planes[0, 0] * right + planes[0, 1] * up + planes[0, 2]
-    b = planes[1, 0] * right + planes[1, 1] * up + planes[1, 2]
-    c = planes[2, 0] * right + planes[2, 1] * up + planes[2, 2]
+# ------------------------------------------------------------------- interpolation, antialiasing
+
+
+@_kernel
+def _paint(attributes: Any, mesh: Mesh, view: View, raster: Raster, image: Any) -> None:
+    """Interpolate each pixel and, at silhouettes, mix it with its right and upper neighbours."""
+    height, width, channels = image.shape
+    for y in range(height):
+        for x in range(width):
+            f = raster.ids[y, x] - 1
+            own = _weights(view, f, x, y)
+            if f >= 0:
+                for k in range(channels):
+                    image[y, x, k] += _value(attributes, mesh, f, own, k)
+            for axis in range(2):
+                x2, y2 = x + 1 - axis, y + axis
+                if x2 == width or y2 == height:
+                    continue
+                g = raster.ids[y2, x2] - 1
+                if f == g or not (_has_silhouette(view, f) or _has_silhouette(view, g)):
+                    continue
+                alpha, a, _ = _mix(mesh, view, raster, x, y, axis)
+                if a < 0:
+                    continue
+                other = _weights(view, g, x2, y2)
+                x_mixed, y_mixed = (x, y) if alpha > 0 else (x2, y2)
+                for k in range(channels):
+                    first = _value(attributes, mesh, f, own, k)
+                    second = _value(attributes, mesh, g, other, k)
+                    image[y_mixed, x_mixed, k] += alpha * (second - first)
+
+
+@_kernel
+def _has_silhouette(view: View, f: int) -> bool:
+    return f >= 0 and view.silhouettes[f] != 0
+
+
+@_kernel
+def _areas(view: View, f: int, x: int, y: int) -> tuple[float, float, float]:
+    """Areas that the barycentric coordinates of a pixel in face f are proportional to."""
+    planes = view.planes
+    return (
+        planes[f, 0, 0] * x + planes[f, 0, 1] * y + planes[f, 0, 2],
+        planes[f, 1, 0] * x + planes[f, 1, 1] * y + planes[f, 1, 2],
+        planes[f, 2, 0] * x + planes[f, 2, 1] * y + planes[f, 2, 2],
+    )
+
+
+@_kernel
+def _weights(view: View, f: int, x: int, y: int) -> tuple[float, float, float]:
+    """Perspective-correct barycentric coordinates of a pixel, clamped to face f; zero for none."""
+    if f < 0:
+        return 0.0, 0.0, 0.0
+    a, b, c = _areas(view, f, x, y)
     total = a + b + c
     inverse = 1 / total if total != 0 else 0.0
     u = min(max(a * inverse, 0.0), 1.0)
@@ -223,270 +373,194 @@ def _barycentric(planes: Any, x: int, y: int, height: int, width: int) -> tuple[
     return u, v, 1 - u - v
 
 
-@_jit
-def _depth(positions: Any, face: Any, planes: Any, x: int, y: int, shape: Any) -> float:
-    u, v, w = _barycentric(planes, x, y, shape[0], shape[1])
-    a, b, c = positions[face[0]], positions[face[1]], positions[face[2]]
-    return (u * a[2] + v * b[2] + w * c[2]) / (u * a[3] + v * b[3] + w * c[3])
+@_kernel
+def _value(attributes: Any, mesh: Mesh, f: int, weights: Any, k: int) -> float:
+    """Channel k of face f's colour; zero where there is no face."""
+    if f < 0:
+        return 0.0
+    a, b, c = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
+    u, v, w = weights
+    return u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
 
 
-@_jit
-def _colour(attributes: Any, face: Any, planes: Any, x: int, y: int, shape: Any, out: Any) -> None:
-    """Interpolate the attributes of a face at a pixel centre."""
-    u, v, w = _barycentric(planes, x, y, shape[0], shape[1])
-    a, b, c = face[0], face[1], face[2]
-    for k in range(len(out)):
-        out[k] = u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
-
-
-@_jit
-def _crossing(
-    screen: Any, face: Any, edges: int, x: int, y: int, axis: int, direction: int
+@_kernel
+def _mix(
+    mesh: Mesh, view: View, raster: Raster, x: int, y: int, axis: int
 ) -> tuple[float, int, int]:
-    """Where a silhouette of the face at pixel (x, y) crosses the line to its neighbour.
+    """How a pixel and the next one along ``axis`` mix at a silhouette of the nearer one's face.
 
-    Returns the distance from the pixel's centre in pixels and the edge's two vertices, or vertices
-    -1 where the edge crossed farthest is no silhouette, not steep or not between the centres.
+    Returns alpha (> 0: the first takes so much of the second; < 0: the second of the first) and the
+    edge's two vertices, -1 where there is none.
     """
+    ids, depth = raster.ids, raster.depth
+    x2, y2 = x + 1 - axis, y + axis
+    if depth[y, x] < depth[y2, x2]:  # an empty pixel is infinitely far
+        d, a, b = _crossing(mesh, view, ids[y, x] - 1, x, y, axis, 1)
+        return 0.5 - d, a, b
+    d, a, b = _crossing(mesh, view, ids[y2, x2] - 1, x2, y2, axis, -1)
+    return d - 0.5, a, b
+
+
+@_kernel
+def _crossing(
+    mesh: Mesh, view: View, f: int, x: int, y: int, axis: int, direction: int
+) -> tuple[float, int, int]:
+    """Where a silhouette of face f, seen at pixel (x, y), crosses the line to the neighbour.
+
+    Returns the distance from the pixel's centre, 0 to 1, and the edge's two vertices; vertices -1
+    where the edge crossed farthest is no silhouette, not steep or not between the centres.
+    """
+    faces, screen = mesh.faces, view.screen
+    along, across = (x, y) if axis == 0 else (y, x)
     distance, edge = -np.inf, -1
-    along_0, across_0 = (x, y) if axis == 0 else (y, x)
     for k in range(3):
-        a, b = face[(k + 1) % 3], face[(k + 2) % 3]
-        a_across, b_across = screen[a, 1 - axis] - across_0, screen[b, 1 - axis] - across_0
+        a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
+        a_across, b_across = screen[a, 1 - axis] - across, screen[b, 1 - axis] - across
         if (a_across < 0) != (b_across < 0):
-            a_along, b_along = screen[a, axis] - along_0, screen[b, axis] - along_0
+            a_along, b_along = screen[a, axis] - along, screen[b, axis] - along
             d = direction * (a_along * b_across - b_along * a_across) / (b_across - a_across)
             if d > distance:
                 distance, edge = d, k
-    if edge < 0 or not edges >> edge & 1 or not -OVERSHOOT < distance < 1 + OVERSHOOT:
-        return 0.0, -1, -1
-    a, b = face[(edge + 1) % 3], face[(edge + 2) % 3]
-    across, along = screen[b, 1 - axis] - screen[a, 1 - axis], screen[b, axis] - screen[a, axis]
-    if abs(across) < abs(along):
-        return 0.0, -1, -1
+    is_silhouette = edge >= 0 and view.silhouettes[f] >> edge & 1
+    if not is_silhouette or not -OVERSHOOT < distance < 1 + OVERSHOOT:
+        return 0.5, -1, -1
+    a, b = faces[f, (edge + 1) % 3], faces[f, (edge + 2) % 3]
+    if abs(screen[b, 1 - axis] - screen[a, 1 - axis]) < abs(screen[b, axis] - screen[a, axis]):
+        return 0.5, -1, -1
     return min(max(distance, 0.0), 1.0), a, b
 
 
-@_jit
-def _blend(
-    positions: Any, faces: Any, screen: Any, planes: Any, edges: Any, ids: Any, x: int, y: int,
-    axis: int,
-) -> tuple[float, int, int, int]:  # fmt: skip
-    """How the pixel and its next one along ``axis``, of different faces, mix at a silhouette.
-
-    Returns alpha (> 0: the first takes so much of the second; < 0: the second of the first), the
-    edge's two vertices, and +1 where the face in front is the first pixel's, -1 where the second's.
-    """
-    x2, y2 = x + (axis == 0), y + (axis == 1)
-    first, second = ids[y, x] - 1, ids[y2, x2] - 1
-    if (first < 0 or edges[first] == 0) and (second < 0 or edges[second] == 0):
-        return 0.0, -1, -1, 0
-    chosen_first = second < 0
-    if first >= 0 and second >= 0:
-        near = _depth(positions, faces[first], planes[first], x, y, ids.shape)
-        chosen_first = near < _depth(positions, faces[second], planes[second], x2, y2, ids.shape)
-    if chosen_first:
-        d, a, b = _crossing(screen, faces[first], edges[first], x, y, axis, 1)
-        return (0.5 - d if a >= 0 else 0.0), a, b, 1
-    d, a, b = _crossing(screen, faces[second], edges[second], x2, y2, axis, -1)
-    return (d - 0.5 if a >= 0 else 0.0), a, b, -1
+# -------------------------------------------------------------------------------------- gradients
 
 
-@_jit
-def draw(positions: Any, attributes: Any, faces: Any, opposite: Any, ids: Any, image: Any) -> None:
-    """Draw images of one mesh topology.
-
-    positions [n, v, 4] float64, attributes [n, v, c], faces [f, 3], opposite [f, 3] the vertex
-    across edge k of a face or -1; image [n, h, w, c] comes as zeros. ids [m, h, w] receives face + 1
-    or 0; with m = n all are kept for :func:`draw_gradient`, with m = 1 it is only scratch.
-    """
-    height, width, channels = image.shape[1:]
-    vertices = positions.shape[1]
-    screen, snapped = np.empty((vertices, 3)), np.empty((vertices, 2), np.int64)
-    planes, edges = np.empty((len(faces), 3, 3)), np.empty(len(faces), np.int64)
-    depth = np.empty((height, width))
-    first, second = np.empty(channels), np.empty(channels)
-    for n in range(len(positions)):
-        visible, out = ids[n % len(ids)], image[n]
-        visible[:] = 0
-        depth[:] = np.inf
-        _project(positions[n], height, width, screen, snapped)
-        _set_up(positions[n], faces, opposite, screen, planes, edges)
-        for f in range(len(faces)):
-            _draw_face(positions[n], faces[f], f + 1, screen, snapped, visible, depth)
-        for y in range(height):
-            for x in range(width):
-                f = visible[y, x] - 1
-                if f >= 0:
-                    _colour(attributes[n], faces[f], planes[f], x, y, visible.shape, first)
-                    for k in range(channels):
-                        out[y, x, k] += first[k]
-                for axis in range(2):
-                    x2, y2 = x + (axis == 0), y + (axis == 1)
-                    if x2 == width or y2 == height or visible[y2, x2] == f + 1:
-                        continue
-                    alpha, _, _, _ = _blend(
-                        positions[n], faces, screen, planes, edges, visible, x, y, axis
-                    )
-                    if alpha != 0:
-                        _pixel(attributes[n], faces, planes, visible, x, y, first)
-                        _pixel(attributes[n], faces, planes, visible, x2, y2, second)
-                        tx, ty = (x, y) if alpha > 0 else (x2, y2)
-                        for k in range(channels):
-                            out[ty, tx, k] += alpha * (second[k] - first[k])
-
-
-@_jit
-def _pixel(attributes: Any, faces: Any, planes: Any, ids: Any, x: int, y: int, out: Any) -> None:
-    """The colour of a pixel before antialiasing, zero where it is empty."""
-    f = ids[y, x] - 1
-    if f < 0:
-        out[:] = 0.0
-    else:
-        _colour(attributes, faces[f], planes[f], x, y, ids.shape, out)
-
-
-@_jit
-def _pixel_gradient(
-    attributes: Any, face: Any, planes: Any, x: int, y: int, shape: Any, floor: float,
-    grad: Any, grad_attributes: Any, grad_planes: Any,
+@_kernel
+def _paint_gradient(
+    attributes: Any, mesh: Mesh, view: View, raster: Raster, floor: float, grad_image: Any,
+    grad_attributes: Any, grad_planes: Any, grad_pixels: Any,
 ) -> None:  # fmt: skip
-    """Carry the gradient of a pixel's colour to the attributes and to the face's planes."""
-    u, v, w = _barycentric(planes, x, y, shape[0], shape[1])
-    a, b, c = face[0], face[1], face[2]
-    grad_u, grad_v, grad_w = 0.0, 0.0, 0.0
-    for k in range(len(grad)):
-        g = grad[k]
-        grad_attributes[a, k] += u * g
-        grad_attributes[b, k] += v * g
-        grad_attributes[c, k] += w * g
-        grad_u += g * attributes[a, k]
-        grad_v += g * attributes[b, k]
-        grad_w += g * attributes[c, k]
-    # The clamp of the weights is transparent, and their unclamped values divide by the floored sum.
-    right, up = (2 * x + 1) / shape[1] - 1, (2 * y + 1) / shape[0] - 1
-    a_area = planes[0, 0] * right + planes[0, 1] * up + planes[0, 2]
-    b_area = planes[1, 0] * right + planes[1, 1] * up + planes[1, 2]
-    c_area = planes[2, 0] * right + planes[2, 1] * up + planes[2, 2]
-    total = a_area + b_area + c_area
-    total += floor if total >= 0 else -floor
-    inverse = 1 / total if total != 0 else 0.0
-    mean = (grad_u * a_area + grad_v * b_area + grad_w * c_area) * inverse
-    grad_u, grad_v, grad_w = (
-        (grad_u - mean) * inverse, (grad_v - mean) * inverse, (grad_w - mean) * inverse
-    )  # fmt: skip
-    grad_planes[0, 0] += grad_u * right
-    grad_planes[0, 1] += grad_u * up
-    grad_planes[0, 2] += grad_u
-    grad_planes[1, 0] += grad_v * right
-    grad_planes[1, 1] += grad_v * up
-    grad_planes[1, 2] += grad_v
-    grad_planes[2, 0] += grad_w * right
-    grad_planes[2, 1] += grad_w * up
-    grad_planes[2, 2] += grad_w
-
-
-@_jit
-def _crossing_gradient(
-    screen: Any, a: int, b: int, x: int, y: int, axis: int, grad: float, grad_screen: Any
-) -> None:
-    """Carry the gradient of a crossing's coordinate along ``axis`` to the edge's two vertices."""
-    across_0 = y if axis == 0 else x
-    a_across, b_across = screen[a, 1 - axis] - across_0, screen[b, 1 - axis] - across_0
-    a_weight = b_across / (b_across - a_across)
-    slope = (screen[b, axis] - screen[a, axis]) / (b_across - a_across)
-    grad_screen[a, axis] += grad * a_weight
-    grad_screen[b, axis] += grad * (1 - a_weight)
-    grad_screen[a, 1 - axis] -= grad * a_weight * slope
-    grad_screen[b, 1 - axis] -= grad * (1 - a_weight) * slope
-
-
-@_jit
-def draw_gradient(
-    positions: Any, attributes: Any, faces: Any, opposite: Any, ids: Any, floor: float,
-    grad_image: Any, grad_positions: Any, grad_attributes: Any,
-) -> None:  # fmt: skip
-    """The gradient of :func:`draw` with coverage frozen; both results [n, v, .] come as zeros.
-
-    ``floor`` is added to the magnitude of a face's homogeneous area before dividing by it: faces
-    seen from the edge then get bounded gradients.
-    """
-    height, width, channels = grad_image.shape[1:]
-    vertices = positions.shape[1]
-    screen, snapped = np.empty((vertices, 3)), np.empty((vertices, 2), np.int64)
-    planes, edges = np.empty((len(faces), 3, 3)), np.empty(len(faces), np.int64)
-    grad_planes, grad_screen = np.empty_like(planes), np.empty((vertices, 2))
-    grad_colour = np.empty((vertices, channels))
-    first, second, grad = np.empty(channels), np.empty(channels), np.empty(channels)
-    for n in range(len(positions)):
-        visible, grad_out = ids[n], grad_image[n]
-        _project(positions[n], height, width, screen, snapped)
-        _set_up(positions[n], faces, opposite, screen, planes, edges)
-        grad_planes[:] = 0.0
-        grad_screen[:] = 0.0
-        grad_colour[:] = 0.0
-        for y in range(height):
-            for x in range(width):
-                f = visible[y, x] - 1
-                if f >= 0:
-                    _pixel_gradient(attributes[n], faces[f], planes[f], x, y, visible.shape, floor,
-                                    grad_out[y, x], grad_colour, grad_planes[f])  # fmt: skip
-                for axis in range(2):
-                    x2, y2 = x + (axis == 0), y + (axis == 1)
-                    if x2 == width or y2 == height or visible[y2, x2] == f + 1:
-                        continue
-                    alpha, a, b, chosen = _blend(
-                        positions[n], faces, screen, planes, edges, visible, x, y, axis
-                    )
-                    if alpha == 0 and a < 0:
-                        continue
-                    _pixel(attributes[n], faces, planes, visible, x, y, first)
-                    _pixel(attributes[n], faces, planes, visible, x2, y2, second)
-                    tx, ty = (x, y) if alpha > 0 else (x2, y2)
+    """The gradient of :func:`_paint` in attributes, planes and homogeneous pixels."""
+    height, width, channels = grad_image.shape
+    for y in range(height):
+        for x in range(width):
+            f = raster.ids[y, x] - 1
+            if f >= 0:
+                _colour_gradient(attributes, mesh, view, f, x, y, floor, 1.0, grad_image, y, x,
+                                 grad_attributes, grad_planes)  # fmt: skip
+            for axis in range(2):
+                x2, y2 = x + 1 - axis, y + axis
+                if x2 == width or y2 == height:
+                    continue
+                g = raster.ids[y2, x2] - 1
+                if f == g or not (_has_silhouette(view, f) or _has_silhouette(view, g)):
+                    continue
+                alpha, a, b = _mix(mesh, view, raster, x, y, axis)
+                if a < 0:
+                    continue
+                x_mixed, y_mixed = (x, y) if alpha > 0 else (x2, y2)
+                _colour_gradient(attributes, mesh, view, f, x, y, floor, -alpha, grad_image,
+                                 y_mixed, x_mixed, grad_attributes, grad_planes)  # fmt: skip
+                _colour_gradient(attributes, mesh, view, g, x2, y2, floor, alpha, grad_image,
+                                 y_mixed, x_mixed, grad_attributes, grad_planes)  # fmt: skip
+                if abs(alpha) < 0.5:
+                    own, other = _weights(view, f, x, y), _weights(view, g, x2, y2)
                     grad_alpha = 0.0
                     for k in range(channels):
-                        grad_alpha += grad_out[ty, tx, k] * (second[k] - first[k])
-                        grad[k] = alpha * grad_out[ty, tx, k]
-                    g = visible[y2, x2] - 1
-                    if g >= 0:
-                        _pixel_gradient(attributes[n], faces[g], planes[g], x2, y2, visible.shape,
-                                        floor, grad, grad_colour, grad_planes[g])  # fmt: skip
-                    if f >= 0:
-                        for k in range(channels):
-                            grad[k] = -grad[k]
-                        _pixel_gradient(attributes[n], faces[f], planes[f], x, y, visible.shape,
-                                        floor, grad, grad_colour, grad_planes[f])  # fmt: skip
-                    if abs(alpha) < 0.5:
-                        # alpha = +-(1/2 - d) and d = +-(crossing - centre): the signs cancel.
-                        _crossing_gradient(screen, a, b, x, y, axis, -grad_alpha, grad_screen)
-        _scatter(positions[n], faces, height, width, grad_planes, grad_screen, grad_positions[n])
-        grad_attributes[n] = grad_colour
+                        first = _value(attributes, mesh, f, own, k)
+                        second = _value(attributes, mesh, g, other, k)
+                        grad_alpha += grad_image[y_mixed, x_mixed, k] * (second - first)
+                    # alpha = +-(1/2 - d) with d = +-(crossing - centre): the signs cancel.
+                    _crossing_gradient(view, a, b, x, y, axis, -grad_alpha, grad_pixels)
 
 
-@_jit
-def _scatter(
-    positions: Any, faces: Any, height: int, width: int, grad_planes: Any, grad_screen: Any,
-    grad_positions: Any,
+@_kernel
+def _colour_gradient(
+    attributes: Any, mesh: Mesh, view: View, f: int, x: int, y: int, floor: float, factor: float,
+    grad: Any, row: int, column: int, grad_attributes: Any, grad_planes: Any,
 ) -> None:  # fmt: skip
-    """Carry gradients of planes (cross products) and pixel coordinates to clip positions."""
+    """Carry ``factor * grad[row, column]`` from pixel (x, y) to face f's attributes and planes."""
+    if f < 0:
+        return
+    u, v, w = _weights(view, f, x, y)
+    i, j, k = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
+    grad_u, grad_v, grad_w = 0.0, 0.0, 0.0
+    for m in range(grad.shape[2]):
+        g = factor * grad[row, column, m]
+        grad_attributes[i, m] += u * g
+        grad_attributes[j, m] += v * g
+        grad_attributes[k, m] += w * g
+        grad_u += g * attributes[i, m]
+        grad_v += g * attributes[j, m]
+        grad_w += g * attributes[k, m]
+    # The clamp of the weights is transparent to the gradient.
+    u, v, w = _areas(view, f, x, y)
+    total = u + v + w
+    total += floor if total >= 0 else -floor
+    inverse = 1 / total if total != 0 else 0.0
+    mean = (grad_u * u + grad_v * v + grad_w * w) * inverse
+    grad_u, grad_v, grad_w = grad_u - mean, grad_v - mean, grad_w - mean
+    x_scaled, y_scaled = x * inverse, y * inverse
+    grad_planes[f, 0, 0] += grad_u * x_scaled
+    grad_planes[f, 0, 1] += grad_u * y_scaled
+    grad_planes[f, 0, 2] += grad_u * inverse
+    grad_planes[f, 1, 0] += grad_v * x_scaled
+    grad_planes[f, 1, 1] += grad_v * y_scaled
+    grad_planes[f, 1, 2] += grad_v * inverse
+    grad_planes[f, 2, 0] += grad_w * x_scaled
+    grad_planes[f, 2, 1] += grad_w * y_scaled
+    grad_planes[f, 2, 2] += grad_w * inverse
+
+
+@_kernel
+def _crossing_gradient(
+    view: View, a: int, b: int, x: int, y: int, axis: int, grad: float, grad_pixels: Any
+) -> None:
+    """Carry the gradient of a crossing's coordinate along ``axis`` to the edge's two vertices."""
+    screen = view.screen
+    across = y if axis == 0 else x
+    b_across = screen[b, 1 - axis] - across
+    height = screen[b, 1 - axis] - screen[a, 1 - axis]
+    slope = (screen[b, axis] - screen[a, axis]) / height
+    share = grad * b_across / height
+    _screen_gradient(view, a, axis, share, -slope * share, grad_pixels)
+    share = grad - share
+    _screen_gradient(view, b, axis, share, -slope * share, grad_pixels)
+
+
+@_kernel
+def _screen_gradient(
+    view: View, v: int, axis: int, along: float, across: float, grad_pixels: Any
+) -> None:
+    """Carry a gradient of (u, v) to (u w, v w, w)."""
+    screen, w = view.screen, view.pixels[v, 2]
+    grad_pixels[v, axis] += along / w
+    grad_pixels[v, 1 - axis] += across / w
+    grad_pixels[v, 2] -= (along * screen[v, axis] + across * screen[v, 1 - axis]) / w
+
+
+@_kernel
+def _set_up_gradient(mesh: Mesh, view: View, grad_planes: Any, grad_pixels: Any) -> None:
+    """Carry the gradient of planes, cross products, to homogeneous pixels."""
+    faces, pixels = mesh.faces, view.pixels
     for f in range(len(faces)):
         for k in range(3):
-            gx, gy, gw = grad_planes[f, k, 0], grad_planes[f, k, 1], grad_planes[f, k, 2]
-            if gx == 0 and gy == 0 and gw == 0:
+            gx, gy, gz = grad_planes[f, k, 0], grad_planes[f, k, 1], grad_planes[f, k, 2]
+            if gx == 0 and gy == 0 and gz == 0:  # not seen, perhaps broken
                 continue
             a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
-            ax, ay, aw = positions[a, 0], positions[a, 1], positions[a, 3]
-            bx, by, bw = positions[b, 0], positions[b, 1], positions[b, 3]
-            grad_positions[a, 0] += by * gw - bw * gy
-            grad_positions[a, 1] += bw * gx - bx * gw
-            grad_positions[a, 3] += bx * gy - by * gx
-            grad_positions[b, 0] += gy * aw - gw * ay
-            grad_positions[b, 1] += gw * ax - gx * aw
-            grad_positions[b, 3] += gx * ay - gy * ax
-    for v in range(len(positions)):
-        gx, gy = grad_screen[v, 0] * (0.5 * width), grad_screen[v, 1] * (0.5 * height)
-        if gx != 0 or gy != 0:
-            x, y, w = positions[v, 0], positions[v, 1], positions[v, 3]
-            grad_positions[v, 0] += gx / w
-            grad_positions[v, 1] += gy / w
-            grad_positions[v, 3] -= (gx * x + gy * y) / (w * w)
+            for x in range(3):
+                y, z = (x + 1) % 3, (x + 2) % 3
+                gy, gz = grad_planes[f, k, y], grad_planes[f, k, z]
+                grad_pixels[a, x] += pixels[b, y] * gz - pixels[b, z] * gy
+                grad_pixels[b, x] += pixels[a, z] * gy - pixels[a, y] * gz
+
+
+@_kernel
+def _place_gradient(height: int, width: int, grad_pixels: Any, grad_positions: Any) -> None:
+    """Carry the gradient of homogeneous pixels to clip positions; z gets none."""
+    for v in range(len(grad_positions)):
+        gx, gy = grad_pixels[v, 0], grad_pixels[v, 1]
+        grad_positions[v, 0] = 0.5 * width * gx
+        grad_positions[v, 1] = 0.5 * height * gy
+        grad_positions[v, 3] = (
+            (0.5 * width - 0.5) * gx + (0.5 * height - 0.5) * gy + grad_pixels[v, 2]
+        )
