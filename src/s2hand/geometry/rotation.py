@@ -103,3 +103,20 @@ def quaternion_multiply(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> F
 def quaternion_conjugate(q: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     """The inverse rotation of a unit quaternion."""
     return torch.cat([q[..., :1], -q[..., 1:]], -1)
+
+
+def slerp_midpoint(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Slerp (Shoemake 1985) of unit quaternions at one half, along the shorter turn.
+
+    There it is the normalised sum: exact at every angle, without the sine of the general formula
+    that vanishes at equal rotations. Turns of exactly pi have two midpoints; either may result.
+    """
+    opposite = (a * b).sum(-1, keepdim=True) < 0
+    total = a + torch.where(opposite, -b, b)
+    return total / total.norm(dim=-1, keepdim=True)
+
+
+def squared_angle(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
+    """Square of the angle in radians between two rotations, smooth where they are equal."""
+    relative = quaternion_multiply(quaternion_conjugate(a), b)
+    return quaternion_to_axis_angle(relative).square().sum(-1)

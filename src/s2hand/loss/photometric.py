@@ -1,7 +1,8 @@
 """Rendered hand against the image, inside the rendered silhouette.
 
-The silhouette is soft and part of the graph. Per-image means are over the silhouette, so a hand
-gains nothing by shrinking, and an edge moves out where it finds pixels of the hand's colour.
+The silhouette is soft and part of the graph, and means are over it (O): an edge moves out where it
+finds pixels of the hand's colour and in where it does not. With the public code's constant mask
+and mean over the frame a hand spreads over any brighter background.
 """
 
 from __future__ import annotations

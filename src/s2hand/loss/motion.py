@@ -1,0 +1,73 @@
+"""The motion term of S2HAND(V): a hand joint turns smoothly within a short window.
+
+S: a constraint on joint rotations as quaternions. O: the exact forms, of which a run takes one.
+All are over the root and the 15 finger joints; q and -q count as the same rotation.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from s2hand.geometry.rotation import (
+    quaternion_conjugate,
+    quaternion_multiply,
+    slerp_midpoint,
+    squared_angle,
+)
+from s2hand.loss.base import Loss
+from s2hand.types import HandBatch, Prediction
+
+
+class QuaternionSlerp(Loss):
+    """Squared angle, rad^2, of each inner frame to Slerp between its neighbours at distance k (O).
+
+    The mean over frames and joints for every k that the window holds, then over k. No cost to a
+    turn about a fixed axis at constant speed.
+    """
+
+    min_frames = 3
+
+    def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
+        """The mean over k of the mean over clips, inner frames and joints."""
+        q = prediction.hand.quaternions
+        means = [
+            squared_angle(slerp_midpoint(q[:, : -2 * k], q[:, 2 * k :]), q[:, k:-k]).mean()
+            for k in range(1, (q.shape[1] - 1) // 2 + 1)
+        ]
+        return torch.stack(means).mean()
+
+
+class QuaternionVelocity(Loss):
+    """Squared angle, rad^2, between successive relative rotations (constant velocity, O)."""
+
+    min_frames = 3
+
+    def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
+        """The mean over clips, inner frames and joints."""
+        q = prediction.hand.quaternions
+        turns = quaternion_multiply(quaternion_conjugate(q[:, :-1]), q[:, 1:])
+        return squared_angle(turns[:, :-1], turns[:, 1:]).mean()
+
+
+class QuaternionGeodesic(Loss):
+    """Squared angle, rad^2, between successive frames: the plain smoothness baseline (O)."""
+
+    min_frames = 2
+
+    def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
+        """The mean over clips, pairs of frames and joints."""
+        q = prediction.hand.quaternions
+        return squared_angle(q[:, :-1], q[:, 1:]).mean()
+
+
+class JointAcceleration(Loss):
+    """|J[t-1] - 2 J[t] + J[t+1]| in metres per frame^2, camera space: the baseline in 3D (O)."""
+
+    min_frames = 3
+
+    def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
+        """The mean over clips, inner frames and 21 joints."""
+        acceleration = prediction.hand.joints.diff(n=2, dim=1)
+        return torch.linalg.vector_norm(acceleration, dim=-1).mean()
