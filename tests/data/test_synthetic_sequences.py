@@ -45,6 +45,19 @@ def test_a_window_is_continuous_and_sequences_differ(make):
     assert (first.camera.intrinsics == first.camera.intrinsics[0]).all()
 
 
+def test_the_camera_does_not_follow_the_fingers(make, monkeypatch):
+    dataset = make()
+    shoot, clips = dataset._studio.shoot, []
+
+    def recorded(scenes, frames_per_clip=1):
+        clips.append(frames_per_clip)
+        return shoot(scenes, frames_per_clip)
+
+    monkeypatch.setattr(dataset._studio, "shoot", recorded)
+    dataset[20]
+    assert clips == [8]
+
+
 def test_detections_are_near_the_truth(make):
     dataset = make()
     batch = HandBatch.cat([dataset[i] for i in range(24)])

@@ -151,7 +151,7 @@ def _gradient(rng: np.random.Generator, px: int) -> Field:
 
 
 def _blotches(rng: np.random.Generator, px: int) -> Field:
-    levels = rng.integers(2, 6)
+    levels = int(rng.integers(2, 6))
     return np.floor(noise_field(rng, px) * levels * 0.999) / max(levels - 1, 1)
 
 
@@ -162,7 +162,7 @@ def _stripes(rng: np.random.Generator, px: int) -> Field:
     wave = np.sin(2 * np.pi * frequency * x + warp)
     if rng.random() < 0.4:
         wave = wave * np.sin(2 * np.pi * frequency * y + warp)
-    return 0.5 + 0.5 * np.clip(wave * rng.choice([1.0, 20.0]), -1, 1)
+    return 0.5 + 0.5 * np.clip(wave * float(rng.choice([1.0, 20.0])), -1, 1)
 
 
 def _room(rng: np.random.Generator, px: int) -> Field:

@@ -36,7 +36,8 @@ def write_cache(
     folder, which nothing reads. If another process finished first, its result is kept.
 
     Raises:
-        OSError: if the disk has too little room, before anything is written, saying how much.
+        OSError: if the disk has too little room, before anything is written, saying how much, or
+            runs full all the same.
         ValueError: if the chunks do not add up to ``frames`` rows of the layout.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,9 @@ def write_cache(
         _write_arrays(partial, frames, layout, chunks)
         partial.chmod(0o755)  # mkdtemp makes it private; a cache may be shared
         _rename(partial, folder)
+    except OSError as error:
+        message = f"{error.strerror or error} while writing a cache of {needed / 1e9:.2f} GB"
+        raise OSError(error.errno, message, str(folder)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

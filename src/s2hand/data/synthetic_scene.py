@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from s2hand.data.synthetic_backdrop import palette
-from s2hand.geometry.rotation import axis_angle_to_matrix
 from s2hand.types import HandCode, HandLayer, TensorTree
 
 SPLITS = ("train", "val", "test")
@@ -150,11 +150,9 @@ def view_rotation(rng: np.random.Generator, view: View) -> np.ndarray:
     if view == "narrow":
         axis = rng.standard_normal(3)
         turn = np.pi / 3 * np.cbrt(rng.random()) * axis / np.linalg.norm(axis)
-        return axis_angle_to_matrix(torch.from_numpy(turn)).numpy()
-    yaw, pitch, roll = rng.uniform(0, 2 * np.pi), *np.radians(rng.normal(0, (30, 45)))
-    turns = torch.tensor([[0, 0, roll], [pitch, 0, 0], [0, yaw, 0]], dtype=torch.float64)
-    about_z, about_x, about_y = axis_angle_to_matrix(turns).numpy()
-    return about_z @ about_x @ about_y
+        return Rotation.from_rotvec(turn).as_matrix()
+    yaw, pitch, roll = rng.uniform(0, 360), *rng.normal(0, (30, 45))
+    return Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True).as_matrix()
 
 
 def upright_rotation(joints: Float[Tensor, "21 3"]) -> Float[Tensor, "3 3"]:
