@@ -1,0 +1,119 @@
+"""Training augmentation of whole batches on their own device: one in-plane map and colour per clip.
+
+The map goes into K as well (K' = A K, a general 3x3), so camera-space labels stay what they were:
+``project(X, A K) = A project(X, K)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from kornia.enhance import adjust_contrast, adjust_saturation_with_gray_subtraction
+from kornia.geometry.transform import warp_affine
+from torch import Tensor, nn
+
+from s2hand.geometry.camera import resize_affine, transform_points
+from s2hand.types import HandBatch
+
+
+class Augment(nn.Module):
+    """Random rotation, scale, shift and colour; every frame of a clip gets the same.
+
+    The published S2HAND rotates by any angle about the principal point on FreiHAND, and scales by
+    0.8-0.9 and shifts by 5 px on HO-3D. Colour is ours. Drawn from torch's CPU generator, so a seed
+    gives the same augmentation on every device. Does nothing in ``eval()`` mode.
+
+    Args:
+        rotation_deg: angles are uniform in -rotation_deg..rotation_deg.
+        scale: lower and upper factor on the picture; above 1 the hand grows.
+        centre_px: shifts are uniform in -centre_px..centre_px, crop pixels, per axis.
+        colour: exposure and saturation are multiplied by 1 - colour..1 + colour.
+        about: turn and scale about the crop's ``centre`` or the ``principal`` point, which may lie
+            far outside a crop.
+    """
+
+    def __init__(
+        self,
+        rotation_deg: float = 180.0,
+        scale: Sequence[float] = (1.0, 1.0),
+        centre_px: float = 0.0,
+        colour: float = 0.0,
+        about: Literal["centre", "principal"] = "centre",
+    ) -> None:
+        super().__init__()
+        low, high = scale
+        if not 0 < low <= high:
+            raise ValueError(f"scale={tuple(scale)}: give 0 < lower <= upper, such as (0.9, 1.1)")
+        if not 0 <= colour < 1 or centre_px < 0 or rotation_deg < 0:
+            raise ValueError(
+                f"rotation_deg={rotation_deg}, centre_px={centre_px}, colour={colour}: none may be "
+                "negative, and colour must be below 1"
+            )
+        if about not in ("centre", "principal"):
+            raise ValueError(f"about={about!r}; use 'centre' or 'principal'")
+        self.rotation_deg, self.scale, self.centre_px = rotation_deg, (low, high), centre_px
+        self.colour, self.about = colour, about
+
+    def forward(self, batch: HandBatch) -> HandBatch:
+        """The batch as if the camera had been turned, zoomed and shifted in the image plane.
+
+        Raises:
+            ValueError: if the batch carries cached features, which belong to the original pixels.
+        """
+        if not self.training:
+            return batch
+        if batch.features is not None:
+            raise ValueError("cached features are of unaugmented images: switch one of both off")
+        affine = self._draw(batch)[:, None]
+        seen = (batch.confidence > 0)[..., None]
+        moved = transform_points(affine, batch.keypoints)
+        camera = replace(batch.camera, intrinsics=affine @ batch.camera.intrinsics)
+        image = self._recolour(warp_clips(batch.image, affine[:, 0], batch.camera.crop_px))
+        keypoints = torch.where(seen, moved, batch.keypoints)
+        return replace(batch, image=image, keypoints=keypoints, camera=camera)
+
+    def _draw(self, batch: HandBatch) -> Float[Tensor, "b 3 3"]:
+        """One map of crop pixels per clip."""
+        K = batch.camera.intrinsics[:, 0]
+        angle, scale, shift_x, shift_y = torch.rand(4, len(K)).to(K)
+        angle = math.radians(self.rotation_deg) * (2 * angle - 1)
+        scale = self.scale[0] + (self.scale[1] - self.scale[0]) * scale
+        shift = self.centre_px * (2 * torch.stack([shift_x, shift_y], -1) - 1)
+        if self.about == "principal":
+            centre = K[:, :2, 2] / K[:, 2:, 2]
+        else:
+            centre = torch.full_like(shift, (batch.camera.crop_px - 1) / 2)
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+        affine = torch.eye(3).to(K).repeat(len(K), 1, 1)
+        affine[:, :2, :2] = linear
+        affine[:, :2, 2] = centre + shift - (linear @ centre[..., None])[..., 0]
+        return affine
+
+    def _recolour(self, image: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t 3 h w"]:
+        """The same exposure and saturation over a clip; black stays black."""
+        if self.colour == 0:
+            return image
+        b, t = image.shape[:2]
+        factors = 1 + self.colour * (2 * torch.rand(2, b) - 1)
+        exposure, saturation = factors.to(image).repeat_interleave(t, 1)
+        frames = adjust_saturation_with_gray_subtraction(image.flatten(0, 1), saturation)
+        return adjust_contrast(frames, exposure).unflatten(0, (b, t))
+
+
+def warp_clips(
+    image: Float[Tensor, "b t 3 h h"], affine: Float[Tensor, "b 3 3"], crop_px: int
+) -> Float[Tensor, "b t 3 h h"]:
+    """Move pixels by maps given in crop pixels, at the image's own resolution; black outside."""
+    b, t, _, height, width = image.shape
+    to_image = resize_affine(width / crop_px, height / crop_px).to(affine)
+    to_crop = resize_affine(crop_px / width, crop_px / height).to(affine)
+    maps = (to_image @ affine @ to_crop)[:, :2].repeat_interleave(t, 0)
+    # align_corners=True is kornia's name for pixel centres at integers.
+    frames = warp_affine(image.flatten(0, 1), maps, (height, width), align_corners=True)
+    return frames.unflatten(0, (b, t))

@@ -1,0 +1,153 @@
+"""Files of 2D detections: OpenPose folders, the published S2HAND JSON, and our own JSON.
+
+All three are read as :class:`~s2hand.data.detections.Detections`. None can execute anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from s2hand.data.checks import read_json
+from s2hand.data.detections import SIDES, Detections
+from s2hand.files import write_json
+from s2hand.geometry.skeleton import NUM_JOINTS
+
+SCHEMA = "s2hand.detections/1"
+
+
+def read_detections(path: str | Path, side: str = "right") -> Detections:
+    """Read an OpenPose folder, the published S2HAND JSON or our own JSON, told apart by content.
+
+    ``side`` chooses the hand in OpenPose files; a file that names its side must agree.
+
+    Raises:
+        ValueError: naming the file, the value and the remedy.
+    """
+    path = Path(path)
+    if side not in SIDES:
+        raise ValueError(f"side={side!r}; use 'right' or 'left'")
+    if path.is_dir():
+        return _read_openpose(path, side)
+    content = read_json(path)
+    if isinstance(content, dict):
+        return _read_own(path, content, side)
+    if isinstance(content, list) and len(content) == 3:
+        return _read_published(path, content)
+    raise ValueError(
+        f"{path}: neither {SCHEMA!r} nor the S2HAND form [xy, confidences, names]; "
+        "for OpenPose give the folder of its JSON files"
+    )
+
+
+def write_detections(path: str | Path, detections: Detections) -> None:
+    """Write our own JSON (docs/formats.md), coordinates and confidences to 4 decimals."""
+    rows = np.concatenate([detections.keypoints, detections.confidence[..., None]], -1).round(4)
+    frames = [
+        {"name": name, "keypoints": row.tolist() if row[:, 2].any() else []}
+        for name, row in zip(detections.names, rows, strict=True)
+    ]
+    content = {
+        "schema": SCHEMA,
+        "side": detections.side,
+        "image_size": detections.image_size and list(detections.image_size),
+        "frames": frames,
+    }
+    write_json(path, content, indent=None)
+
+
+def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}")
+    frames, size = content.get("frames"), content.get("image_size")
+    if not isinstance(frames, list) or not all(isinstance(f, dict) and "name" in f for f in frames):
+        raise ValueError(f"{path}: 'frames' must be a list of {{'name': ..., 'keypoints': ...}}")
+    if content.get("side") not in (None, side):
+        raise ValueError(f"{path} holds {content['side']} hands; say side={content['side']!r}")
+    if size is not None and not (isinstance(size, list) and len(size) == 2):
+        raise ValueError(f"{path}: image_size {size!r}; give [width, height] in pixels")
+    names = _distinct(path, [frame["name"] for frame in frames])
+    rows = [_row(path, n, f.get("keypoints"), 3) for n, f in zip(names, frames, strict=True)]
+    xyc = np.array(rows).reshape(-1, NUM_JOINTS, 3)
+    return Detections(
+        names=names,
+        keypoints=xyc[..., :2],
+        confidence=xyc[..., 2],
+        image_size=(int(size[0]), int(size[1])) if size else None,
+        side=content.get("side"),
+        source=str(path),
+    )
+
+
+def _read_published(path: Path, content: list[Any]) -> Detections:
+    """``[xy (n x 21 x 2), confidence (n x 21 x 1), names]``; a name may stand in a list of one."""
+    lengths = [len(part) if isinstance(part, list) else -1 for part in content]
+    if len(set(lengths)) != 1 or lengths[0] < 0:
+        raise ValueError(
+            f"{path}: {lengths} keypoints, confidences and names; must be equally many"
+        )
+    names = _distinct(path, [n[0] if isinstance(n, list) and n else n for n in content[2]])
+    xy = [_row(path, name, row, 2) for name, row in zip(names, content[0], strict=True)]
+    confidence = [_row(path, name, row, 1) for name, row in zip(names, content[1], strict=True)]
+    return Detections(
+        names=names,
+        keypoints=np.array(xy).reshape(-1, NUM_JOINTS, 2),
+        confidence=np.array(confidence).reshape(-1, NUM_JOINTS),
+        source=str(path),
+    )
+
+
+def _read_openpose(folder: Path, side: str) -> Detections:
+    """One JSON per frame; of several people the one whose wanted hand has most confidence."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise ValueError(f"{folder}: no .json file; run OpenPose with --hand --write_json {folder}")
+    key = f"hand_{side}_keypoints_2d"
+    rows = []
+    for file in files:
+        content = read_json(file)
+        people = content.get("people") if isinstance(content, dict) else None
+        if not isinstance(people, list) or not all(isinstance(p, dict) for p in people):
+            raise ValueError(f"{file}: no list 'people'; is this an OpenPose file?")
+        hands = [_row(file, key, person.get(key), 3) for person in people]
+        rows.append(max(hands, key=_total_confidence, default=np.zeros((NUM_JOINTS, 3))))
+    xyc = np.array(rows)
+    names = _distinct(folder, [file.stem.removesuffix("_keypoints") for file in files])
+    return Detections(names, xyc[..., :2], xyc[..., 2], side=side, source=str(folder))
+
+
+def _row(path: Path, name: str, values: Any, width: int) -> Float[np.ndarray, "21 _"]:
+    """21 rows of ``width`` numbers from nested or flat lists; null or [] means not detected."""
+    if values is None or values == []:
+        return np.zeros((NUM_JOINTS, width))
+    try:
+        row = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {name!r} has uneven or non-numeric keypoints: {error}"
+        ) from error
+    if row.size != NUM_JOINTS * width:
+        raise ValueError(
+            f"{path}: {name!r} has {row.size} numbers, expected {NUM_JOINTS} x {width}; "
+            "an undetected keypoint is 0 with confidence 0, not left out"
+        )
+    return row.reshape(NUM_JOINTS, width)
+
+
+def _total_confidence(hand: Float[np.ndarray, "21 3"]) -> float:
+    return math.fsum(c for c in hand[:, 2].tolist() if math.isfinite(c))
+
+
+def _distinct(path: Path, names: Sequence[Any]) -> tuple[str, ...]:
+    # The public detector wrote FreiHAND's image numbers in one version and file names in another.
+    texts = tuple(f"{name:08d}" if isinstance(name, int) else str(name) for name in names)
+    if len(set(texts)) != len(texts):
+        name, count = Counter(texts).most_common(1)[0]
+        raise ValueError(f"{path}: {name!r} is named {count} times")
+    return texts
