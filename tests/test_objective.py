@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from s2hand.loss.base import Loss
 from s2hand.loss.bones import BoneOrientation
@@ -53,10 +55,6 @@ class Spy(Loss):
 
 class LabelSpy(Spy):
     needs_labels = True
-
-
-class RenderSpy(Spy):
-    needs_render = True
 
 
 class ClipSpy(Spy):
@@ -115,8 +113,17 @@ def test_a_missing_render_is_named():
 def test_a_missing_estimator_is_named():
     prediction, batch = make_sample()
     prediction = replace(prediction, estimated_joints_2d=())
-    with pytest.raises(ValueError, match=r"'both' reads a 2D estimator.*model\.keypoint_net"):
+    with pytest.raises(
+        ValueError, match=r"'both' reads a 2D estimator.*model\.network\.keypoint_net"
+    ):
         Objective({"both": Term(Consistency2D(), 1)})(prediction, batch)
+
+
+def test_remedies_name_keys_that_exist():
+    conf = Path(__file__).parents[1] / "conf"
+    for model in (conf / "model").glob("*.yaml"):
+        assert "keypoint_net" in OmegaConf.load(model).network
+    assert OmegaConf.load(conf / "window" / "clip5.yaml").frames == 5
 
 
 def test_missing_labels_are_named():

@@ -118,7 +118,9 @@ def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch
     if loss.needs_render and prediction.render is None:
         missing = "compares pixels, but the hand was not rendered: call the model with render=True"
     elif loss.needs_estimate and not prediction.estimated_joints_2d:
-        missing = "reads a 2D estimator, but the model has none: set `model.keypoint_net`"
+        missing = (
+            "reads a 2D estimator, but the model has none: set `model.network.keypoint_net=light`"
+        )
     elif loss.needs_labels and batch.labels is None:
         missing = "reads 3D labels, but this batch has none: choose data with labels"
     elif frames < loss.min_frames:
