@@ -79,10 +79,10 @@ def texture_views(reconstructor: Reconstructor, hand: Hand, px: int) -> np.ndarr
         posed = HandCode(
             pose=torch.zeros_like(code.pose), shape=code.shape,
             scale=torch.ones_like(code.scale), rotation=rotation.expand(n, 3),
-            translation=torch.tensor([0.0, 0.0, 0.6], device=device).expand(n, 3),
+            translation=torch.tensor([0.0, -0.03, 0.6], device=device).expand(n, 3),
             texture=code.texture.clamp(0, 1), light=light,
         )  # fmt: skip
-        intrinsics = torch.tensor([[560.0, 0, 111.5], [0, 560.0, 111.5], [0, 0, 1]], device=device)
+        intrinsics = torch.tensor([[400.0, 0, 111.5], [0, 400.0, 111.5], [0, 0, 1]], device=device)
         camera = Camera(scale_intrinsics(intrinsics, 224, px).expand(n, 1, 3, 3), crop_px=px)
         rendered = reconstructor.decode(posed.map(lambda x: x[:, None]), camera, resolution=px)
         assert rendered.render is not None

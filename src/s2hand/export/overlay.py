@@ -47,6 +47,38 @@ def blend_render(
     return np.clip(np.round(blended), 0, 255).astype(np.uint8)
 
 
+def paste_crop(
+    image: UInt8[np.ndarray, "h w 3"],
+    render: Float[np.ndarray, "s s 3"],
+    silhouette: Float[np.ndarray, "s s"],
+    affine: Float[np.ndarray, "3 3"],
+    crop_px: int,
+    alpha: float = 0.85,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay the render of a crop over the whole image it was cut from.
+
+    Args:
+        image: RGB, the whole picture.
+        render: RGB in 0..1 of the crop, at any resolution.
+        silhouette: its coverage 0..1.
+        affine: pixels of the image to pixels of the crop.
+        crop_px: side of the crop that ``affine`` refers to.
+        alpha: opacity of the hand, 0..1.
+    """
+    height, width = image.shape[:2]
+    # Pillow maps borders (centres lie at one half), the affine map maps centres.
+    matrix = affine[:2, :2]
+    shift = affine[:2, 2] + 0.5 - matrix @ (0.5, 0.5)
+    factor = render.shape[0] / crop_px
+    coefficients = (factor * np.column_stack([matrix, shift])).ravel().tolist()
+    layers = np.dstack([render, silhouette]).clip(0, 1)
+    pasted = Image.fromarray(np.round(255 * layers).astype(np.uint8), "RGBA").transform(
+        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    layers = np.asarray(pasted) / 255.0
+    return blend_render(image, layers[..., :3], layers[..., 3], alpha)
+
+
 def draw_skeleton(
     image: UInt8[np.ndarray, "h w 3"],
     joints_px: Float[np.ndarray, "21 2"],
