@@ -104,7 +104,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/")
+        raise FileNotFoundError(
+            f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

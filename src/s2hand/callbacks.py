@@ -99,7 +99,12 @@ class Progress(ProgressBar):
         self._task = self._bar.add_task("", total=total, completed=trainer.global_step, values="")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Move the bar every few steps."""
         step = trainer.global_step
@@ -128,6 +133,12 @@ class Progress(ProgressBar):
 
     @staticmethod
     def _values(trainer: pl.Trainer) -> str:
-        shown = {"train/loss": "loss {:.4f}", "val/error_2d_px": "2D {:.1f} px", "val/pa_mpjpe_mm": "PA {:.1f} mm"}
+        shown = {
+            "train/loss": "loss {:.4f}",
+            "val/error_2d_px": "2D {:.1f} px",
+            "val/pa_mpjpe_mm": "PA {:.1f} mm",
+        }
         metrics = trainer.callback_metrics
-        return "  ".join(text.format(float(metrics[k])) for k, text in shown.items() if k in metrics)
+        return "  ".join(
+            text.format(float(metrics[k])) for k, text in shown.items() if k in metrics
+        )

@@ -47,7 +47,11 @@ class S2Hand(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.record = record or {}
         self.metrics = nn.ModuleDict(
-            {"val": HandMetrics(mesh=False), "test": HandMetrics(), "mean_pose": HandMetrics(mesh=False)}
+            {
+                "val": HandMetrics(mesh=False),
+                "test": HandMetrics(),
+                "mean_pose": HandMetrics(mesh=False),
+            }
         )
 
     def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
@@ -61,7 +65,9 @@ class S2Hand(pl.LightningModule):
         prediction = self.reconstructor(batch, render=self.objective.needs_render)
         report = self.objective(prediction, batch)
         self.log("train/loss", report.total, prog_bar=True, batch_size=len(batch.image))
-        logged = {f"train/{name}": value for name, value in (report.raw | report.diagnostics).items()}
+        logged = {
+            f"train/{name}": value for name, value in (report.raw | report.diagnostics).items()
+        }
         self.log_dict(logged, batch_size=len(batch.image))
         return report.total
 
@@ -107,7 +113,10 @@ class S2Hand(pl.LightningModule):
         checkpoint["s2hand"] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
-            "hand": {"name": self.reconstructor.hand.name, "fingerprint": self.reconstructor.hand.fingerprint},
+            "hand": {
+                "name": self.reconstructor.hand.name,
+                "fingerprint": self.reconstructor.hand.fingerprint,
+            },
             "metrics": {name: float(value) for name, value in metrics.items()},
             **self.record,
         }

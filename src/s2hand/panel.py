@@ -29,9 +29,7 @@ def panel(reconstructor: Reconstructor, batch: HandBatch, cell_px: int = 224) ->
     textures = texture_views(reconstructor, prediction.hand, cell_px)
     frames = flat.fold()
     seen = prediction.fold()
-    rows = [
-        _row(frames[i], seen[i], textures[i], cell_px) for i in range(len(frames.confidence))
-    ]
+    rows = [_row(frames[i], seen[i], textures[i], cell_px) for i in range(len(frames.confidence))]
     header = Image.new("RGB", (cell_px * len(COLUMNS), _HEADER_PX), "white")
     draw = ImageDraw.Draw(header)
     for column, name in enumerate(COLUMNS):

@@ -305,3 +305,15 @@ def test_wrong_widths_are_named(model, head):
         head(_code(1, num_pca=45))
     with pytest.raises(ValueError, match="num_pca=46"):
         ManoHead(model, num_pca=46)
+
+
+def test_natural_poses_are_the_same_hands_with_a_flat_zero() -> None:
+    mean, flat = ManoHead(num_pca=45), ManoHead(num_pca=45, flat_hand_mean=True)
+    assert mean.natural_poses is not None
+    assert flat.natural_poses is not None
+    rows = [0, 700]
+    posed = [
+        head(replace(_code(len(rows), num_pca=45), pose=head.natural_poses[rows])).vertices
+        for head in (mean, flat)
+    ]
+    torch.testing.assert_close(posed[0], posed[1], atol=1e-5, rtol=0)

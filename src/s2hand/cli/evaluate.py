@@ -43,7 +43,9 @@ def results_folder(cfg: DictConfig) -> Path:
     return folder.parent if folder.name == "checkpoints" else folder
 
 
-def measure(trainer: pl.Trainer, module: S2Hand, data: HandDataModule) -> dict[str, dict[str, float]]:
+def measure(
+    trainer: pl.Trainer, module: S2Hand, data: HandDataModule
+) -> dict[str, dict[str, float]]:
     """Columns of metrics: the model, and the mean pose where there are labels."""
     trainer.test(module, data, verbose=False)
     columns: dict[str, dict[str, float]] = {"model": {}, "mean pose": {}}
@@ -51,7 +53,9 @@ def measure(trainer: pl.Trainer, module: S2Hand, data: HandDataModule) -> dict[s
         split, name = key.split("/", 1)
         columns["mean pose" if split == "mean_pose" else "model"][name] = float(value)
     mean = columns["mean pose"]
-    columns["mean pose"] = {name: mean[name] for name in ("pa_mpjpe_mm", "pa_mpvpe_mm") if name in mean}
+    columns["mean pose"] = {
+        name: mean[name] for name in ("pa_mpjpe_mm", "pa_mpvpe_mm") if name in mean
+    }
     return {title: values for title, values in columns.items() if values}
 
 

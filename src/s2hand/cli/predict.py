@@ -61,7 +61,12 @@ def frame_stem(name: str) -> str:
 
 
 def write_frame(
-    module: S2Hand, dataset: FramesDataset, one: Prediction, index: int, out: Path, formats: Sequence[str]
+    module: S2Hand,
+    dataset: FramesDataset,
+    one: Prediction,
+    index: int,
+    out: Path,
+    formats: Sequence[str],
 ) -> None:
     """The files of one frame; ``one`` is [1, 1, ...]."""
     hand = module.reconstructor.hand
@@ -82,7 +87,12 @@ def write_frame(
 
 @torch.no_grad()
 def write_overlay(
-    module: S2Hand, dataset: FramesDataset, one: Prediction, index: int, picture: Image.Image, path: Path
+    module: S2Hand,
+    dataset: FramesDataset,
+    one: Prediction,
+    index: int,
+    picture: Image.Image,
+    path: Path,
 ) -> None:
     """The rendered hand and its skeleton over the whole picture."""
     camera = dataset[index][None].camera
@@ -90,7 +100,9 @@ def write_overlay(
     assert seen is not None
     crop = seen.image[0, 0].movedim(0, -1).numpy(force=True)
     affine = dataset.affines[index]
-    image = paste_crop(np.asarray(picture), crop, seen.silhouette[0, 0].numpy(force=True), affine.numpy(), 224)
+    image = paste_crop(
+        np.asarray(picture), crop, seen.silhouette[0, 0].numpy(force=True), affine.numpy(), 224
+    )
     joints = _into_picture(one.joints_2d[0, 0], affine)
     width = max(2.0, picture.width / 640)
     with atomic_path(path) as temporary:

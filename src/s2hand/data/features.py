@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
-from s2hand.data.synthetic_cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.types import HandBatch
 
 Extract = Callable[[Tensor], tuple[Tensor, ...]]

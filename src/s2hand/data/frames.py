@@ -27,7 +27,7 @@ from s2hand.data.crops import (
 )
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
-from s2hand.data.synthetic_cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.data.video import Video, open_source
 from s2hand.geometry.camera import (
     crop_affine,

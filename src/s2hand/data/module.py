@@ -79,7 +79,9 @@ class HandDataModule(pl.LightningDataModule):
         self._resume_batches = 0
         if len(dataset) < self.batch_size:
             _log.warning("%d samples are fewer than one batch of %d", len(dataset), self.batch_size)
-        return self._loader("train", sampler=self._sampler, drop_last=len(dataset) >= self.batch_size)
+        return self._loader(
+            "train", sampler=self._sampler, drop_last=len(dataset) >= self.batch_size
+        )
 
     def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
         """In order; no loader where the configuration has no validation set."""
@@ -91,7 +93,7 @@ class HandDataModule(pl.LightningDataModule):
 
     def _loader(self, split: str, **options: Any) -> DataLoader[HandBatch]:
         return DataLoader(
-            self.dataset(split),  # type: ignore[arg-type]
+            self.dataset(split),
             self.batch_size,
             num_workers=self.num_workers,
             collate_fn=HandBatch.stack,

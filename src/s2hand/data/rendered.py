@@ -14,7 +14,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from s2hand.data.base import HandDataset
-from s2hand.data.synthetic_cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.types import Camera, HandBatch, Labels
 
 Block = dict[str, np.ndarray]

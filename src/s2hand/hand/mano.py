@@ -82,7 +82,11 @@ class ManoHead(nn.Module):
 
         components = model.hands_components[:num_pca]
         mean = np.zeros(45) if flat_hand_mean else model.hands_mean
-        poses = None if model.hands_coeffs is None else model.hands_coeffs[:, :num_pca]
+        inverse = np.linalg.pinv(components)
+        poses = model.hands_coeffs
+        if poses is not None:
+            # The file's rows are relative to its mean pose, whatever this head's zero is.
+            poses = poses[:, :num_pca] + (model.hands_mean - mean) @ inverse
         constants = {
             "faces": model.faces,
             "albedo": model.albedo,
@@ -90,7 +94,7 @@ class ManoHead(nn.Module):
             "angle_limits": angle_limits().numpy(),
             "_frames": joint_frames(model),
             "_components": components,
-            "_components_inverse": np.linalg.pinv(components),
+            "_components_inverse": inverse,
             "_mean": mean,
             "_half_turn": np.array(HALF_TURN),
         }

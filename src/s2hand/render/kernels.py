@@ -49,7 +49,7 @@ class View(NamedTuple):
     """A mesh as the camera sees it; the vertex arrays have five spare rows for a clipped face."""
 
     pixels: Any
-    """[v + 5, 3]: homogeneous pixels (u w, v w, w)."""
+    """[v + 5, 3]: homogeneous pixels (u w, v w, w); NaN where a vertex is broken."""
     screen: Any
     """[v + 5, 3]: u, v and z/w; NaN where a vertex is broken or lies behind the camera."""
     snapped: Any
@@ -136,15 +136,19 @@ def _place(positions: Any, count: int, first: int, height: int, width: int, view
     for i in range(count):
         x, y, z, w = positions[i, 0], positions[i, 1], positions[i, 2], positions[i, 3]
         v = first + i
+        for k in range(3):
+            pixels[v, k], screen[v, k] = np.nan, np.nan
+        if not (abs(x) <= MAX_COORDINATE and abs(y) <= MAX_COORDINATE):
+            continue
+        if not (abs(z) <= MAX_COORDINATE and abs(w) <= MAX_COORDINATE):
+            continue
         pixels[v, 0] = 0.5 * width * x + (0.5 * width - 0.5) * w
         pixels[v, 1] = 0.5 * height * y + (0.5 * height - 0.5) * w
         pixels[v, 2] = w
-        if w >= MIN_W and max(abs(x), abs(y), abs(z), abs(w)) <= MAX_COORDINATE:
+        if w >= MIN_W:
             screen[v, 0], screen[v, 1], screen[v, 2] = pixels[v, 0] / w, pixels[v, 1] / w, z / w
             snapped[v, 0] = _snap(0.5 * width * SUBPIXELS * (x / w))
             snapped[v, 1] = _snap(0.5 * height * SUBPIXELS * (y / w))
-        else:
-            screen[v, 0], screen[v, 1], screen[v, 2] = np.nan, np.nan, np.nan
 
 
 @_kernel
@@ -173,7 +177,7 @@ def _set_up(mesh: Mesh, view: View) -> None:
         own = _side(view, f, 0, a)
         for k in range(3):
             across = mesh.opposite[f, k]
-            # A broken face across (NaN) is not drawn, so the edge bounds what is.
+            # A broken vertex gives NaN: its face is not drawn, so the edge bounds what is.
             if across < 0 or not own * _side(view, f, k, across) < 0:
                 view.silhouettes[f] |= 1 << k
 

@@ -3,8 +3,8 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from s2hand.data import synthetic_cache
-from s2hand.data.synthetic_cache import default_root, open_cache, required_bytes, write_cache
+from s2hand.data import cache
+from s2hand.data.cache import default_root, open_cache, required_bytes, write_cache
 
 LAYOUT = {"image": ("|u1", (3, 4, 4)), "points": ("<f4", (2,))}
 
@@ -56,7 +56,7 @@ def test_a_partial_folder_of_a_killed_process_is_not_read(tmp_path):
 
 def test_a_full_disk_is_refused_before_the_first_byte(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(synthetic_cache.shutil, "disk_usage", lambda path: usage(9, 9, 10**9))
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(9, 9, 10**9))
 
     def never():
         raise AssertionError("rendered although there is no room")
