@@ -20,7 +20,7 @@ from s2hand.module import CHECKPOINT_FORMAT, S2Hand, check_hand
 from s2hand.objective import Objective, Term
 
 RECORDED = ("model", "loss", "optim", "data")
-"""The parts of a configuration that a checkpoint carries: enough to rebuild, fine-tune, evaluate."""
+"""What a checkpoint carries of a configuration: enough to rebuild, fine-tune and evaluate."""
 _TRUSTED = ("s2hand.", "torch.optim.")
 
 
@@ -67,7 +67,7 @@ def make_module(cfg: DictConfig) -> S2Hand:
 
 
 def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
-    """The datamodule, serving frozen features where the encoder has some and pixels do not change."""
+    """The datamodule; it serves frozen features if the encoder has some and no pixel changes."""
     data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
     for split, make in data.makers.items():
         if make is not None:
@@ -128,7 +128,8 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
     Args:
         path: a checkpoint that ``s2hand-train`` wrote.
         hand: where the hand model file lies on this machine, if elsewhere than in training.
-        overrides: values of its configuration by dotted key: ``**{"model.renderer.backend": "cpu"}``.
+        overrides: values of its configuration by dotted key, such as
+            ``**{"model.renderer.backend": "cpu"}``.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`; or a configuration that names foreign code.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -96,7 +97,7 @@ class S2Hand(pl.LightningModule):
         self.log_dict({f"{split}/{name}": value.float() for name, value in values.items()})
         metric.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The configured optimizer on everything that is not frozen, scheduled per step."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = self.make_optimizer(trainable)
@@ -136,9 +137,9 @@ def check_hand(checkpoint: dict[str, Any], reconstructor: Reconstructor) -> None
     if trained.get("fingerprint") != hand.fingerprint:
         raise HandModelMismatchError(
             f"the checkpoint was trained on hand model {trained.get('name')!r} "
-            f"({trained.get('fingerprint')}), this run uses {hand.name!r} ({hand.fingerprint}); shape "
-            "and pose codes do not carry over: choose the same file (hand=open, or hand=mano "
-            "hand.model=PATH)"
+            f"({trained.get('fingerprint')}), this run uses {hand.name!r} ({hand.fingerprint}); "
+            "shape and pose codes do not carry over: choose the same file (hand=open, or "
+            "hand=mano hand.model=PATH)"
         )
 
 
@@ -153,6 +154,7 @@ def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
     hand = reconstructor.hand
     code = HandCode(
         pose=zeros(hand.num_pca), shape=zeros(10), scale=zeros(1) + 1, rotation=zeros(3),
-        translation=zeros(3) + zeros(3).new_tensor([0, 0, 0.65]), texture=zeros(778, 3), light=zeros(11),
+        translation=zeros(3) + zeros(3).new_tensor([0, 0, 0.65]), texture=zeros(778, 3),
+        light=zeros(11),
     )  # fmt: skip
     return reconstructor.decode(code, batch.camera, render=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -38,8 +38,7 @@ def refine(
     with torch.no_grad():
         start, estimates = reconstructor.encode(batch)
     code = start.map(lambda x: x.detach().clone().requires_grad_(True))
-    leaves: list[torch.Tensor] = []
-    code.map(lambda x: (leaves.append(x), x)[1])
+    leaves = [getattr(code, field.name) for field in fields(code)]
     optimizer = torch.optim.Adam(leaves, lr=refinement.lr)
     best, best_code = float("inf"), start
     # Needed when the caller runs under no_grad, as prediction loops do.

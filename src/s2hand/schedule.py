@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup_steps: int = 100, floor: float = 0.02
 ) -> LRScheduler:
-    """Linear warm-up, then a cosine down to ``floor`` times the rate (our choice for short runs)."""
+    """Linear warm-up, then a cosine down to ``floor`` times the rate (ours, for short runs)."""
     warmup_steps = min(warmup_steps, max(total_steps // 10, 1))
 
     def factor(step: int) -> float:

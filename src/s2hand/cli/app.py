@@ -68,7 +68,7 @@ def _close_wandb(exit_code: int) -> None:
 
 
 def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
-    """Rows are metrics, columns are what was measured; lower is better unless the name says else."""
+    """Rows are metrics, columns are what was measured."""
     table = Table(title=title)
     table.add_column("metric")
     names = list(dict.fromkeys(name for values in columns.values() for name in values))

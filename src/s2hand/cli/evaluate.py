@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -65,9 +66,9 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
     joints, vertices = [], []
     for batch in data.test_dataloader():
         hand = module(batch.to(module.device), render=False).hand.fold()
-        joints.append(hand.joints.cpu())
-        vertices.append(hand.vertices.cpu())
-    write_freihand(path, torch.cat(joints), torch.cat(vertices))
+        joints.append(hand.joints.numpy(force=True))
+        vertices.append(hand.vertices.numpy(force=True))
+    write_freihand(path, np.concatenate(joints), np.concatenate(vertices))
 
 
 @torch.no_grad()

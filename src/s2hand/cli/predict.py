@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ def whole_pictures(source: Path) -> Detections:
     pictures = open_source(source)
     if not isinstance(pictures, Pictures):
         raise ValueError(
-            f"{source} is a video: without detections the hand cannot be found in it; set detections="
+            f"{source} is a video: without detections the hand cannot be found in it; give "
+            "detections=FILE"
         )
     names = tuple(path.name for path in pictures.files)
     return Detections(names, np.zeros((len(names), 21, 2)), np.zeros((len(names), 21)))
@@ -70,7 +72,7 @@ def write_frame(
 ) -> None:
     """The files of one frame; ``one`` is [1, 1, ...]."""
     hand = module.reconstructor.hand
-    side = "left" if dataset.mirrored else "right"
+    side: Literal["left", "right"] = "left" if dataset.mirrored else "right"
     record = prediction_record(
         one, dataset[index][None].camera, hand.faces, hand.name, hand.fingerprint,
         [dataset.names[index]], side, dataset.frame_intrinsics[index : index + 1],
