@@ -94,3 +94,9 @@ def test_json_refuses_what_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.json.*None"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_block_that_writes_nothing_is_an_error_about_the_target(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "file.txt"):
+        pass
+    assert caught.value.filename == str(tmp_path / "file.txt")

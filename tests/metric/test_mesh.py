@@ -34,10 +34,16 @@ def test_every_chunk_agrees_with_a_k_d_tree() -> None:
             assert value == pytest.approx(2 * a * b / (a + b) if a + b else 0.0, abs=1e-12)
 
 
-def test_the_threshold_is_strict_and_nothing_near_is_zero() -> None:
-    true = torch.zeros(1, 2, 3, dtype=torch.float64)
-    predicted = true + torch.tensor([0.5, 0, 0])
-    assert f_scores(predicted, true, [0.5, 0.5000001]).tolist() == [[0.0, 1.0]]
+def test_the_threshold_is_strict_both_ways() -> None:
+    one = torch.zeros(1, 1, 3)
+    two = torch.tensor([[[0.0, 0, 0], [0.5, 0, 0]]])
+    # the point at exactly 0.5 is not near: one of precision and recall is 1/2, the other 1
+    assert f_scores(two, one, [0.5, 0.5000001]).tolist() == [[pytest.approx(2 / 3), 1.0]]
+    assert f_scores(one, two, [0.5, 0.5000001]).tolist() == [[pytest.approx(2 / 3), 1.0]]
+
+
+def test_nothing_near_is_zero() -> None:
+    assert f_scores(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), [0.5]).tolist() == [[0.0]]
 
 
 def test_precision_and_recall_differ() -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 F_SCORE_THRESHOLDS_M = (0.005, 0.015)
 """5 and 15 mm, the thresholds of FreiHAND and HO-3D."""
-_CHUNK = 16  # meshes at once: 16 x 778 x 778 distances in float64 are 77 MB
 
 
 def f_scores(
@@ -24,17 +23,20 @@ def f_scores(
     threshold, recall the reverse; the score is their harmonic mean, 0 when both are 0. Points are
     in metres and computed in float64; the predictions are not aligned here.
     """
-    parts = [
-        _chunk_scores(p.double(), t.double(), thresholds_m)
-        for p, t in zip(prediction.split(_CHUNK), target.split(_CHUNK), strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def _chunk_scores(prediction: Tensor, target: Tensor, thresholds_m: Sequence[float]) -> Tensor:
-    # The fast matrix-product form of cdist loses half the digits of millimetres at 0.6 m.
-    distances = torch.cdist(prediction, target, compute_mode="donot_use_mm_for_euclid_dist")
     limits = torch.tensor(thresholds_m, dtype=torch.float64, device=target.device)
-    precision = (distances.amin(2)[..., None] < limits).double().mean(1)
-    recall = (distances.amin(1)[..., None] < limits).double().mean(1)
+    pairs = zip(prediction.double(), target.double(), strict=True)
+    # One mesh at a time: its 778 x 778 distances stay in the processor's cache.
+    scores = [_f_score(points, truth, limits) for points, truth in pairs]
+    return torch.stack(scores) if scores else limits.new_zeros(0, len(limits))
+
+
+def _f_score(prediction: Tensor, target: Tensor, limits: Tensor) -> Tensor:
+    # The matrix-product form of cdist rounds in proportion to the distance from the origin; from
+    # the target's centre that is below 1e-15 m at 5 mm, at half the time of the direct form.
+    centre = target.mean(0)
+    distances = torch.cdist(
+        prediction - centre, target - centre, compute_mode="use_mm_for_euclid_dist"
+    )
+    precision = (distances.amin(1)[:, None] < limits).double().mean(0)
+    recall = (distances.amin(0)[:, None] < limits).double().mean(0)
     return 2 * precision * recall / (precision + recall).clamp_min(1e-12)
