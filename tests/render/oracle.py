@@ -7,6 +7,7 @@ faces seen, differentiably, with coverage frozen. Vertices must lie inside the d
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -115,21 +116,25 @@ def _antialias(
 
 def _silhouettes(screen: Tensor, faces: Tensor) -> Tensor:
     """[n, f, 3]: is the edge opposite corner k a silhouette?"""
+    opposite = torch.tensor(_opposite(tuple(map(tuple, faces.tolist()))))
+    a, b, c = (screen[:, faces[:, [(k + i) % 3 for k in range(3)]]] for i in (1, 2, 0))
+    across = screen[:, opposite.clamp_min(0)]
+    return (opposite < 0) | (_cross(b - a, c - a) * _cross(b - a, across - a) >= 0)
+
+
+@cache
+def _opposite(faces: tuple[tuple[int, int, int], ...]) -> list[list[int]]:
+    """[f, 3]: the vertex across the edge opposite corner k, -1 where two faces do not share it."""
     users = defaultdict(list)
-    for f, face in enumerate(faces.tolist()):
+    for f, face in enumerate(faces):
         for k in range(3):
             users[frozenset((face[(k + 1) % 3], face[(k + 2) % 3]))].append((f, k))
-    result = torch.ones(len(screen), len(faces), 3, dtype=torch.bool)
+    opposite = [[-1, -1, -1] for _ in faces]
     for pair in users.values():
         if len(pair) == 2:
-            a, b = (faces[pair[0][0], (pair[0][1] + j) % 3] for j in (1, 2))
-            sides = [
-                _cross(screen[:, b] - screen[:, a], screen[:, faces[f, k]] - screen[:, a])
-                for f, k in pair
-            ]
-            for f, k in pair:
-                result[:, f, k] = sides[0] * sides[1] >= 0
-    return result
+            (f, k), (g, m) = pair
+            opposite[f][k], opposite[g][m] = faces[g][m], faces[f][k]
+    return opposite
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:

@@ -88,7 +88,8 @@ class _Draw(torch.autograd.Function):
             np.empty((kept, *call.size), np.int32),
             np.empty((kept, *call.size), np.float32),
         )
-        image = torch.zeros((n, *call.size, channels), dtype=attributes.dtype)
+        # Channels first in memory, as losses and the gradients that come back have them.
+        image = torch.empty((n, channels, *call.size), dtype=attributes.dtype)
         out = image.numpy()
 
         def draw(i: int) -> None:
@@ -102,14 +103,14 @@ class _Draw(torch.autograd.Function):
         if call.keep:
             ctx.save_for_backward(positions, attributes)
             ctx.call, ctx.ids, ctx.depth = call, ids, depth
-        return image
+        return image.movedim(1, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, None]:
         positions, attributes = ctx.saved_tensors
         vertices, colours, grad_out = (
-            _array(positions.double()), _array(attributes), _array(grad_image)
+            _array(positions.double()), _array(attributes), _array(grad_image.movedim(-1, 1))
         )  # fmt: skip
         grad_positions, grad_attributes = np.zeros(vertices.shape), np.zeros(colours.shape)
         call = ctx.call

@@ -73,17 +73,18 @@ class Raster(NamedTuple):
 def draw(positions: Any, attributes: Any, mesh: Mesh, ids: Any, depth: Any, image: Any) -> None:
     """Draw images of one mesh.
 
-    positions [n, v, 4] float64, attributes [n, v, c]; image [n, h, w, c] comes as zeros. ids and
+    positions [n, v, 4] float64, attributes [n, v, c]; image [n, c, h, w] is overwritten. ids and
     depth [m, h, w] receive the :class:`Raster` of each image; with m = n all are kept for
     :func:`draw_gradient`, with m = 1 they are scratch.
     """
-    height, width = image.shape[1:3]
+    height, width = image.shape[2:]
     view = _new_view(positions.shape[1], len(mesh.faces))
     polygons = np.empty((3, 5, 4))
     for n in range(len(positions)):
         raster = Raster(ids[n % len(ids)], depth[n % len(ids)])
         raster.ids[:] = 0
         raster.depth[:] = np.inf
+        image[n] = 0.0
         _place(positions[n], positions.shape[1], 0, height, width, view)
         _set_up(mesh, view)
         _draw_faces(positions[n], mesh, view, polygons, raster)
@@ -100,7 +101,7 @@ def draw_gradient(
     ``floor`` (in normalised device coordinates) is added to the magnitude of a face's homogeneous
     area where it divides: faces seen from the edge then get bounded gradients.
     """
-    height, width = grad_image.shape[1:3]
+    height, width = grad_image.shape[2:]
     view = _new_view(positions.shape[1], len(mesh.faces))
     grad_planes, grad_pixels = np.empty_like(view.planes), np.empty_like(view.pixels)
     floor *= 0.25 * height * width
@@ -320,14 +321,14 @@ def _is_exclusive(dx: int, dy: int) -> int:
 @_kernel
 def _paint(attributes: Any, mesh: Mesh, view: View, raster: Raster, image: Any) -> None:
     """Interpolate each pixel and, at silhouettes, mix it with its right and upper neighbours."""
-    height, width, channels = image.shape
+    channels, height, width = image.shape
     for y in range(height):
         for x in range(width):
             f = raster.ids[y, x] - 1
             own = _weights(view, f, x, y)
             if f >= 0:
                 for k in range(channels):
-                    image[y, x, k] += _value(attributes, mesh, f, own, k)
+                    image[k, y, x] += _value(attributes, mesh, f, own, k)
             for axis in range(2):
                 x2, y2 = x + 1 - axis, y + axis
                 if x2 == width or y2 == height:
@@ -343,7 +344,7 @@ def _paint(attributes: Any, mesh: Mesh, view: View, raster: Raster, image: Any) 
                 for k in range(channels):
                     first = _value(attributes, mesh, f, own, k)
                     second = _value(attributes, mesh, g, other, k)
-                    image[y_mixed, x_mixed, k] += alpha * (second - first)
+                    image[k, y_mixed, x_mixed] += alpha * (second - first)
 
 
 @_kernel
@@ -443,7 +444,7 @@ def _paint_gradient(
     grad_attributes: Any, grad_planes: Any, grad_pixels: Any,
 ) -> None:  # fmt: skip
     """The gradient of :func:`_paint` in attributes, planes and homogeneous pixels."""
-    height, width, channels = grad_image.shape
+    channels, height, width = grad_image.shape
     for y in range(height):
         for x in range(width):
             f = raster.ids[y, x] - 1
@@ -471,7 +472,7 @@ def _paint_gradient(
                     for k in range(channels):
                         first = _value(attributes, mesh, f, own, k)
                         second = _value(attributes, mesh, g, other, k)
-                        grad_alpha += grad_image[y_mixed, x_mixed, k] * (second - first)
+                        grad_alpha += grad_image[k, y_mixed, x_mixed] * (second - first)
                     # alpha = +-(1/2 - d) with d = +-(crossing - centre): the signs cancel.
                     _crossing_gradient(view, a, b, x, y, axis, -grad_alpha, grad_pixels)
 
@@ -481,14 +482,14 @@ def _colour_gradient(
     attributes: Any, mesh: Mesh, view: View, f: int, x: int, y: int, floor: float, factor: float,
     grad: Any, row: int, column: int, grad_attributes: Any, grad_planes: Any,
 ) -> None:  # fmt: skip
-    """Carry ``factor * grad[row, column]`` from pixel (x, y) to face f's attributes and planes."""
+    """Carry ``factor * grad[:, row, column]`` from pixel (x, y) to its face f."""
     if f < 0:
         return
     u, v, w = _weights(view, f, x, y)
     i, j, k = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
     grad_u, grad_v, grad_w = 0.0, 0.0, 0.0
-    for m in range(grad.shape[2]):
-        g = factor * grad[row, column, m]
+    for m in range(len(grad)):
+        g = factor * grad[m, row, column]
         grad_attributes[i, m] += u * g
         grad_attributes[j, m] += v * g
         grad_attributes[k, m] += w * g

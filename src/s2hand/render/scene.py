@@ -59,8 +59,8 @@ class HandRenderer(nn.Module):
             intrinsics = scale_intrinsics(intrinsics, camera.crop_px, side)
             positions = clip_positions(vertices, intrinsics, side, side)
             drawn = self._rasterize(positions, attributes, faces, side)
-        image, depth, silhouette = drawn.unflatten(0, (b, t)).split([3, 1, 1], -1)
-        return Render(image.movedim(-1, 2), silhouette.squeeze(-1), depth.squeeze(-1))
+        image, depth, silhouette = drawn.movedim(-1, 1).unflatten(0, (b, t)).split([3, 1, 1], 2)
+        return Render(image, silhouette.squeeze(2), depth.squeeze(2))
 
     def _rasterize(self, positions: Tensor, attributes: Tensor, faces: Tensor, side: int) -> Tensor:
         device = positions.device
