@@ -15,6 +15,8 @@ from s2hand.data.base import HandDataset, content_key
 from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.types import HandBatch
 
+VERSION = 2
+"""Raise it with every change that alters the maps: caches made before are then left alone."""
 Extract = Callable[[Tensor], tuple[Tensor, ...]]
 
 
@@ -39,7 +41,7 @@ class FeatureDataset(HandDataset):
     ) -> None:
         self.dataset = dataset
         self._extract: Extract | None = extract
-        self._key = content_key(frames=dataset.content_key, extract=extract_key)
+        self._key = content_key(version=VERSION, frames=dataset.content_key, extract=extract_key)
         self.folder = (cache or default_root()) / f"features-{self._key}"
         self._layout: Layout | None = None
         self._maps: list[np.ndarray] | None = None

@@ -68,6 +68,7 @@ class Encoder(nn.Module):
         self._emitted = emitted[:end]
         self.frozen_stride = frozen_stride
         self.to(memory_format=torch.channels_last)
+        self.train()  # modules are born in training mode, where batch norm would learn
 
     @property
     def cached_strides(self) -> tuple[int, ...]:
