@@ -1,5 +1,6 @@
 """Without CUDA: our calls against the real signatures, and what is said without nvdiffrast."""
 
+import copy
 import inspect
 import sys
 import types
@@ -72,6 +73,14 @@ def test_calls_fit_the_real_signatures(calls):
     assert torch.equal(first["interpolate"]["attr"], attributes.float())
     for made in first.values():
         assert all(x.is_contiguous() for x in made.values() if isinstance(x, torch.Tensor))
+
+
+def test_copies_leave_the_contexts_behind(calls):
+    positions, faces = spheres(32)
+    draw = NvdiffrastRasterizer()
+    for rasterizer in (draw, copy.deepcopy(draw), draw):
+        rasterizer(positions, positions, faces, 8, 8)
+    assert len(calls["RasterizeCudaContext"]) == 2
 
 
 def test_without_cuda_it_is_unavailable(monkeypatch, fresh):

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -124,8 +125,15 @@ def test_autocast_does_not_lower_the_precision():
     with torch.autocast("cpu", torch.bfloat16):
         render = renderer(hand, camera, FACES)
     assert torch.equal(render.image, expected.image)
-    half = renderer(hand.to(torch.float16), camera, FACES)
-    assert half.image.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn"), [(torch.float16, torch.float32), (torch.float64, torch.float64)]
+)
+def test_the_image_has_the_type_of_the_vertices_but_float32_at_least(kind, drawn):
+    hand, camera = open_hands(1)
+    render = HandRenderer(32, "cpu")(replace(hand, vertices=hand.vertices.to(kind)), camera, FACES)
+    assert render.image.dtype == render.silhouette.dtype == render.depth.dtype == drawn
 
 
 def test_the_renderer_has_no_state():
@@ -146,11 +154,14 @@ def test_auto_on_cuda_takes_nvdiffrast_where_it_works(monkeypatch):
     assert HandRenderer(backend="cpu")._choose(torch.device("cuda")) == "cpu"
 
 
-def test_auto_on_cuda_without_nvdiffrast_warns_once_and_draws_on_the_cpu(monkeypatch, recwarn):
+def test_auto_on_cuda_without_nvdiffrast_warns_once_and_draws_on_the_cpu(monkeypatch):
     monkeypatch.setattr(scene, "unavailable", lambda: "no compiled extension")
-    renderer = HandRenderer()
-    assert [renderer._choose(torch.device("cuda", i)) for i in (0, 0, 1)] == ["cpu"] * 3
-    (warning,) = recwarn.list
+    scene._warn_once.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        chosen = [HandRenderer()._choose(torch.device("cuda", i)) for i in (0, 0, 1)]
+    assert chosen == ["cpu"] * 3
+    (warning,) = caught
     assert "no compiled extension" in str(warning.message)
     assert "docs/gpu.md" in str(warning.message)
 

@@ -31,6 +31,10 @@ class NvdiffrastRasterizer:
     def __init__(self) -> None:
         self._contexts: dict[torch.device, Any] = {}
 
+    def __reduce__(self) -> tuple[type[NvdiffrastRasterizer], tuple[()]]:
+        # Copies and pickles make their own contexts.
+        return NvdiffrastRasterizer, ()
+
     def __call__(
         self,
         positions: Float[Tensor, "n v 4"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import torch
 from jaxtyping import Int
@@ -35,7 +36,10 @@ class HandRenderer(nn.Module):
             raise ValueError(f"resolution={resolution}: give the image's side in pixels")
         self.resolution = resolution
         self.backend = backend
-        self._rasterizers: dict[str, Rasterizer] = {}
+        self._rasterizers: dict[str, Rasterizer] = {
+            "cpu": CpuRasterizer(),
+            "nvdiffrast": NvdiffrastRasterizer(),
+        }
 
     def forward(
         self, hand: Hand, camera: Camera, faces: Int[Tensor, "f 3"], resolution: int | None = None
@@ -47,9 +51,10 @@ class HandRenderer(nn.Module):
         """
         side = self.resolution if resolution is None else resolution
         b, t = hand.vertices.shape[:2]
+        kind = torch.promote_types(hand.vertices.dtype, torch.float32)
         with torch.autocast(hand.vertices.device.type, enabled=False):
             vertices, texture, light, intrinsics = (
-                x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32))
+                x.flatten(0, 1).to(kind)
                 for x in (hand.vertices, hand.code.texture, hand.code.light, camera.intrinsics)
             )
             colours = shade(texture, vertex_normals(vertices, faces), light)
@@ -65,11 +70,10 @@ class HandRenderer(nn.Module):
     def _rasterize(self, positions: Tensor, attributes: Tensor, faces: Tensor, side: int) -> Tensor:
         device = positions.device
         name = self._choose(device)
-        if name == "nvdiffrast":
-            rasterizer = self._rasterizers.setdefault(name, NvdiffrastRasterizer())
-            return rasterizer(positions, attributes, faces, side, side)
-        rasterizer = self._rasterizers.setdefault(name, CpuRasterizer())
-        return rasterizer(positions.cpu(), attributes.cpu(), faces.cpu(), side, side).to(device)
+        draw = self._rasterizers[name]
+        if name == "cpu":
+            positions, attributes, faces = positions.cpu(), attributes.cpu(), faces.cpu()
+        return draw(positions, attributes, faces, side, side).to(device)
 
     def _choose(self, device: torch.device) -> str:
         """The backend for tensors on a device; warns once where a GPU goes unused."""
@@ -77,11 +81,15 @@ class HandRenderer(nn.Module):
             return "cpu"
         reason = unavailable()
         if self.backend == "auto" and reason:
-            if "cpu" not in self._rasterizers:
-                warnings.warn(f"rendering on the CPU: {reason}; {REMEDY}", stacklevel=4)
+            _warn_once(f"rendering on the CPU: {reason}; {REMEDY}")
             return "cpu"
         if device.type != "cuda":
             raise ValueError(f"backend='nvdiffrast' draws CUDA tensors, these are on {device}")
         if reason:
             raise RuntimeError(f"backend='nvdiffrast': {reason}; {REMEDY}")
         return "nvdiffrast"
+
+
+@lru_cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=5)
