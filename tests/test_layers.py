@@ -15,7 +15,7 @@ LAYERS = [
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "export"},
     {"model"},
-    {"objective", "schedule"},
+    {"objective", "schedule", "checkpoint"},
     {"module", "callbacks", "panel", "refine"},
     {"build"},
     {"cli"},

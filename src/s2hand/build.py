@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import inspect
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from omegaconf import DictConfig, OmegaConf
 
+from s2hand.checkpoint import check_hand, check_targets, read_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.hand.mano import ManoHead
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.module import CHECKPOINT_FORMAT, S2Hand, check_hand
+from s2hand.module import S2Hand
 from s2hand.objective import Objective, Term
 
 RECORDED = ("model", "loss", "optim", "data")
 """What a checkpoint carries of a configuration: enough to rebuild, fine-tune and evaluate."""
-_TRUSTED = ("s2hand.", "torch.optim.")
-
-
-class CheckpointError(RuntimeError):
-    """A file is no checkpoint of this package, or one that cannot be used here."""
 
 
 def make_reconstructor(cfg: DictConfig) -> Reconstructor:
@@ -95,33 +90,6 @@ def git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Open a checkpoint without executing anything in it.
-
-    Raises:
-        FileNotFoundError: no such file.
-        CheckpointError: not a checkpoint of this package, or of a newer format.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/"
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} is no readable checkpoint ({error})") from error
-    record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
-    if record is None:
-        raise CheckpointError(f"{path} was not written by s2hand: it has no 's2hand' record")
-    if record["format"] > CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"{path} has format {record['format']}, this version reads up to {CHECKPOINT_FORMAT}: "
-            f"it was written by s2hand {record['version']}, update the package"
-        )
-    return checkpoint
-
-
 def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> S2Hand:
     """The model of a checkpoint, in evaluation mode.
 
@@ -136,27 +104,15 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
         HandModelMismatchError: ``hand`` is another model than the one trained on.
     """
     checkpoint = read_checkpoint(path)
+    check_targets(checkpoint["s2hand"]["config"], path)
     cfg = OmegaConf.create(checkpoint["s2hand"]["config"])
-    for target in _targets(OmegaConf.to_container(cfg)):
-        if not target.startswith(_TRUSTED):
-            raise CheckpointError(f"{path}: its configuration names {target!r}, which is refused")
     cfg.model.network.encoder.weights = "none"  # the state dict brings them
     if hand is not None:
         cfg.model.hand.model = str(hand)
+    OmegaConf.set_struct(cfg, True)  # an unknown key fails
     for key, value in overrides.items():
         OmegaConf.update(cfg, key, value, force_add=False)
     module = make_module(cfg)
-    check_hand(checkpoint, module.reconstructor)
+    check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
     module.load_state_dict(checkpoint["state_dict"])
     return module.eval()
-
-
-def _targets(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            yield str(value["_target_"])
-        for item in value.values():
-            yield from _targets(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _targets(item)

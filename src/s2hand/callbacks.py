@@ -1,4 +1,4 @@
-"""Callbacks: pictures of what the model sees, and one progress bar for the whole run."""
+"""Callbacks: the last checkpoint, pictures of what the model sees, one bar for the whole run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,31 @@ from typing import Any
 
 import pytorch_lightning as pl
 from PIL import Image
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from s2hand.data.module import HandDataModule
 from s2hand.files import atomic_path
 from s2hand.module import S2Hand
+from s2hand.objective import NonFiniteLossError
 from s2hand.panel import panel
 from s2hand.types import HandBatch
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """``last.ckpt``, kept on Ctrl-C and errors too.
+
+    Not when a loss is no longer finite: the weights may be what diverged, and a resumed run could
+    only fail again. The checkpoint before it stands.
+    """
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save what was reached."""
+        if not isinstance(exception, NonFiniteLossError):
+            super().on_exception(trainer, pl_module, exception)
 
 
 class Panels(pl.Callback):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -13,12 +14,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from s2hand import __version__
+from s2hand.checkpoint import FORMAT, check_hand
+from s2hand.data.sampling import batches_seen
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.objective import Objective
 from s2hand.types import HandBatch, HandCode, Prediction
-
-CHECKPOINT_FORMAT = 1
 
 
 class S2Hand(pl.LightningModule):
@@ -61,8 +62,7 @@ class S2Hand(pl.LightningModule):
 
     def training_step(self, batch: HandBatch, batch_idx: int) -> Tensor:
         """One step on detections and pixels; logs every raw term and the total."""
-        if self.augment is not None:
-            batch = self.augment(batch)
+        batch = self._augmented(batch)
         prediction = self.reconstructor(batch, render=self.objective.needs_render)
         report = self.objective(prediction, batch)
         self.log("train/loss", report.total, prog_bar=True, batch_size=len(batch.image))
@@ -71,6 +71,17 @@ class S2Hand(pl.LightningModule):
         }
         self.log_dict(logged, batch_size=len(batch.image))
         return report.total
+
+    def _augmented(self, batch: HandBatch) -> HandBatch:
+        """Draw from (seed, batches seen, process) alone, so that a resumed run goes on alike."""
+        if self.augment is None:
+            return batch
+        source = [torch.initial_seed(), batches_seen(self.trainer), self.global_rank]
+        seed = np.random.SeedSequence(source).generate_state(1, np.uint64)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(seed))
+            augmented: HandBatch = self.augment(batch)
+        return augmented
 
     def validation_step(self, batch: HandBatch, batch_idx: int) -> None:
         """Update the metrics; nothing is rendered."""
@@ -89,7 +100,8 @@ class S2Hand(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``, and ``mean_pose/...`` where labels were there to compare with."""
         self._log_metrics("test")
-        self._log_metrics("mean_pose")
+        if self.metrics["mean_pose"].update_called:
+            self._log_metrics("mean_pose")
 
     def _log_metrics(self, split: str) -> None:
         metric: Any = self.metrics[split]
@@ -112,7 +124,7 @@ class S2Hand(pl.LightningModule):
         """Add what is needed to rebuild the model: plain values only, no pickled objects."""
         metrics = self.trainer.callback_metrics if self._trainer is not None else {}
         checkpoint["s2hand"] = {
-            "format": CHECKPOINT_FORMAT,
+            "format": FORMAT,
             "version": __version__,
             "hand": {
                 "name": self.reconstructor.hand.name,
@@ -123,24 +135,8 @@ class S2Hand(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the codes of another hand model: betas and PCA codes do not transfer."""
-        check_hand(checkpoint, self.reconstructor)
-
-
-class HandModelMismatchError(RuntimeError):
-    """A checkpoint was trained on another hand model than the one in use."""
-
-
-def check_hand(checkpoint: dict[str, Any], reconstructor: Reconstructor) -> None:
-    """Raise unless the checkpoint's hand model is the reconstructor's."""
-    trained, hand = checkpoint.get("s2hand", {}).get("hand", {}), reconstructor.hand
-    if trained.get("fingerprint") != hand.fingerprint:
-        raise HandModelMismatchError(
-            f"the checkpoint was trained on hand model {trained.get('name')!r} "
-            f"({trained.get('fingerprint')}), this run uses {hand.name!r} ({hand.fingerprint}); "
-            "shape and pose codes do not carry over: choose the same file (hand=open, or "
-            "hand=mano hand.model=PATH)"
-        )
+        """Refuse the codes of another hand model."""
+        check_hand(checkpoint, self.reconstructor.hand.name, self.reconstructor.hand.fingerprint)
 
 
 @torch.no_grad()

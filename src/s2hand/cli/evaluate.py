@@ -14,8 +14,9 @@ from PIL import Image
 from rich.console import Console
 
 from s2hand import __version__
-from s2hand.build import git_revision, load, make_data, read_checkpoint
+from s2hand.build import git_revision, load, make_data
 from s2hand.callbacks import example_batch
+from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.app import command, metrics_table, quiet_libraries
 from s2hand.data.module import HandDataModule
 from s2hand.export.mesh import write_mesh

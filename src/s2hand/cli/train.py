@@ -10,7 +10,8 @@ import hydra
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.build import load, make_data, make_module
+from s2hand.build import make_data, make_module
+from s2hand.checkpoint import CheckpointFiles, check_hand, read_checkpoint
 from s2hand.cli.app import command, quiet_libraries
 from s2hand.files import write_json
 from s2hand.module import S2Hand
@@ -23,7 +24,7 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     callbacks = [hydra.utils.instantiate(c) for c in (cfg.callbacks or {}).values() if c]
     loggers = [hydra.utils.instantiate(c) for c in (cfg.logger or {}).values() if c]
     trainer: pl.Trainer = hydra.utils.instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False
+        cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=CheckpointFiles()
     )
     return trainer
 
@@ -42,8 +43,10 @@ def resume_path(cfg: DictConfig) -> Path | None:
 
 
 def initialise(module: S2Hand, path: str) -> None:
-    """Copy the weights of another checkpoint, strictly."""
-    module.load_state_dict(load(path, hand=None).state_dict())
+    """Copy the weights of another checkpoint of the same hand model, strictly."""
+    checkpoint = read_checkpoint(path)
+    check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
+    module.load_state_dict(checkpoint["state_dict"])
 
 
 @command("train")
@@ -62,8 +65,8 @@ def main(cfg: DictConfig) -> float:
     checkpoint = resume_path(cfg)
     if checkpoint:
         _log.info("going on from %s (resume=never starts over)", checkpoint)
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    trainer.save_checkpoint(run / "checkpoints" / "last.ckpt")
+    trainer.fit(module, data, ckpt_path=checkpoint)
+    trainer.save_checkpoint(run / "checkpoints" / "last.ckpt", weights_only=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if trainer.is_global_zero:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
 from s2hand.data.features import Extract, FeatureDataset
-from s2hand.data.sampling import ShuffleSampler
+from s2hand.data.sampling import ShuffleSampler, batches_seen
 from s2hand.data.windows import WindowedDataset
 from s2hand.types import HandBatch
 from s2hand.window import Window
@@ -50,8 +50,7 @@ class HandDataModule(pl.LightningDataModule):
         self.cache_features = cache_features
         self._features: tuple[Extract, str] | None = None
         self._datasets: dict[str, HandDataset | WindowedDataset] = {}
-        self._sampler: ShuffleSampler | None = None
-        self._resume_batches = 0
+        self._resumed = 0
 
     def use_features(self, extract: Extract, key: str) -> None:
         """Serve the frozen features that ``extract`` computes beside every image."""
@@ -73,15 +72,13 @@ class HandDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[HandBatch]:
         """Shuffled; the last incomplete batch is dropped (batch norm dislikes it)."""
-        dataset = self.dataset("train")
-        self._sampler = ShuffleSampler(len(dataset), self.seed)
-        self._sampler.skip(self._resume_batches * self.batch_size)
-        self._resume_batches = 0
-        if len(dataset) < self.batch_size:
-            _log.warning("%d samples are fewer than one batch of %d", len(dataset), self.batch_size)
-        return self._loader(
-            "train", sampler=self._sampler, drop_last=len(dataset) >= self.batch_size
-        )
+        processes = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        length = len(self.dataset("train"))
+        sampler = ShuffleSampler(length, self.batch_size, self._seen, self.seed, *processes)
+        few = len(sampler) < self.batch_size
+        if few:
+            _log.warning("%d samples are fewer than one batch of %d", length, self.batch_size)
+        return self._loader("train", sampler=sampler, drop_last=not few)
 
     def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
         """In order; no loader where the configuration has no validation set."""
@@ -102,12 +99,13 @@ class HandDataModule(pl.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the running epoch is, for checkpoints."""
-        if self.trainer is None:
-            return {}
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"batches": 0 if progress.is_last_batch else progress.current.completed}
+        """How many batches the run has seen, for checkpoints."""
+        return {"seen": self._seen()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the interrupted epoch stopped."""
-        self._resume_batches = int(state_dict.get("batches", 0))
+        """Go on behind the last batch that the interrupted run has seen."""
+        self._resumed = int(state_dict["seen"])
+
+    def _seen(self) -> int:
+        # Loaders are made before Lightning restores its own count, so the larger one is right.
+        return max(self._resumed, batches_seen(self.trainer) if self.trainer else 0)

@@ -1,0 +1,130 @@
+"""Checkpoint files: plain values and tensors, written whole, read without executing anything."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from s2hand.files import atomic_path
+
+FORMAT = 1
+"""Goes up when older versions could not read a new checkpoint."""
+_RECORD = {"format", "version", "hand", "config"}
+_TRUSTED = (
+    "s2hand.model.", "s2hand.hand.mano.", "s2hand.render.", "s2hand.loss.", "s2hand.objective.",
+    "s2hand.schedule.", "s2hand.data.", "s2hand.window.", "torch.optim.",
+)  # fmt: skip
+"""Where the classes that a checkpoint's configuration may name are defined."""
+
+
+class CheckpointError(RuntimeError):
+    """A file is no checkpoint of this package, or one that cannot be used here."""
+
+
+class HandModelMismatchError(CheckpointError):
+    """A checkpoint was trained on another hand model than the one in use."""
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """How the trainer writes and reads checkpoints.
+
+    Lightning would write by way of the system's temporary folder; where that lies on another disk,
+    a process killed at the wrong moment leaves half a checkpoint in place of the last good one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write beside ``path``, then rename."""
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """See :func:`read_checkpoint`."""
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Open a checkpoint, on the CPU, without executing anything in it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: not a checkpoint of this package, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} is no readable checkpoint ({error})") from error
+    record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
+    if not isinstance(record, dict) or not _RECORD.issubset(record):
+        raise CheckpointError(f"{path} was not written by s2hand-train: it has no 's2hand' record")
+    if record["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {record['format']}, this version reads up to {FORMAT}: "
+            f"it was written by s2hand {record['version']}, update the package"
+        )
+    return checkpoint
+
+
+def check_hand(checkpoint: dict[str, Any], name: str, fingerprint: str) -> None:
+    """Raise unless the checkpoint was trained on this hand: betas and PCA codes do not transfer."""
+    trained = checkpoint.get("s2hand", {}).get("hand", {})
+    if trained.get("fingerprint") != fingerprint:
+        raise HandModelMismatchError(
+            f"the checkpoint was trained on hand model {trained.get('name')!r} "
+            f"({trained.get('fingerprint')}), this run uses {name!r} ({fingerprint}); shape and "
+            "pose codes do not carry over: choose the same file (hand=open, or hand=mano "
+            "hand.model=PATH)"
+        )
+
+
+def check_targets(config: Any, path: str | Path) -> None:
+    """Raise if a checkpoint's configuration names anything but this package's own parts."""
+    for target in _targets(config):
+        if not _is_trusted(str(target)):
+            raise CheckpointError(
+                f"{path}: its configuration names {target!r}, which is refused: only parts of "
+                "s2hand and torch's optimizers are built from a checkpoint"
+            )
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    """Every ``_target_`` of nested mappings and lists."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield value["_target_"]
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _targets(item)
+
+
+def _is_trusted(target: str) -> bool:
+    """Whether a target is a class, or a schedule, that a trusted module defines itself.
+
+    The prefix alone would let ``s2hand.data.frames.logging.os.system`` through.
+    """
+    module, _, name = target.rpartition(".")
+    if not f"{module}.".startswith(_TRUSTED):
+        return False
+    try:
+        named = vars(importlib.import_module(module)).get(name)
+    except ImportError:
+        return False
+    if isinstance(named, FunctionType):
+        return named.__module__ == module == "s2hand.schedule"
+    return isinstance(named, type) and f"{named.__module__}.".startswith(_TRUSTED)
