@@ -116,15 +116,19 @@ def test_meshes_behind_the_camera_are_not_seen():
 
 
 def test_faces_seen_from_the_edge_have_bounded_gradients():
-    # A face turned edge-on: its area, by which the interior gradient divides, goes to zero.
-    points = torch.tensor([[2.0, 8.0, 0], [30.0, 8.0 + 1e-9, 0], [16.0, 8.0, 0.5]])
-    positions = pixel_positions(points.double(), SIDE)[None]
-    positions[0, 2, 1] += 1e-7
+    # Nearly collinear, but snapping opens it to cover pixel centres: the interior gradient divides
+    # by the face's true area twice.
+    y, tiny = 8.03125, 1e-9
+    corners = [[2.0, y - tiny, 0], [30.0, y - tiny, 0], [16.0, y + tiny, 0]]
+    positions = pixel_positions(torch.tensor(corners, dtype=torch.float64), SIDE)[None]
     attributes = torch.rand(1, 3, 2, generator=torch.Generator().manual_seed(0)).double()
     faces = torch.tensor([[0, 1, 2]])
-    _, grad, _ = gradients(CpuRasterizer(), positions, attributes, faces)
+    image, grad, _ = gradients(CpuRasterizer(), positions, attributes, faces)
+    assert (image[0, 8] > 0).any()
     assert grad.isfinite().all()
-    assert grad.abs().max() < 1e8
+    assert 0 < grad.abs().max() < 1e10
+    unbounded = gradients(CpuRasterizer(area_floor=0), positions, attributes, faces)[1]
+    assert unbounded.abs().max() > 1e12
 
 
 def test_every_silhouette_of_a_crowded_image_gets_its_gradient():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -52,28 +53,23 @@ class CpuRasterizer:
         mesh = _mesh(array.tobytes(), array.dtype.str, positions.shape[1])
         keep = torch.is_grad_enabled() and (positions.requires_grad or attributes.requires_grad)
         threads = self.threads or torch.get_num_threads()
-        call = _Call(mesh, height, width, _chunks(len(positions), threads), self.area_floor, keep)
+        chunks = _chunks(len(positions), threads)
+        call = _Call(mesh, (height, width), chunks, self.area_floor, keep)
         image: Tensor = _Draw.apply(positions, attributes, call)
         return image
 
 
+@dataclass(frozen=True)
 class _Call:
-    """The constants of one call: mesh, size, runs of images per thread, keep for the gradient."""
+    """What a call holds besides its tensors."""
 
-    def __init__(
-        self,
-        mesh: kernels.Mesh,
-        height: int,
-        width: int,
-        chunks: list[slice],
-        area_floor: float,
-        keep: bool,
-    ) -> None:
-        self.mesh = mesh
-        self.size = (height, width)
-        self.chunks = chunks
-        self.area_floor = area_floor
-        self.keep = keep
+    mesh: kernels.Mesh
+    size: tuple[int, int]
+    chunks: list[slice]
+    """One run of images per thread."""
+    area_floor: float
+    keep: bool
+    """Whether a backward pass may come."""
 
 
 class _Draw(torch.autograd.Function):
@@ -83,11 +79,8 @@ class _Draw(torch.autograd.Function):
     def forward(ctx: Any, positions: Tensor, attributes: Tensor, call: _Call) -> Tensor:
         n, _, channels = attributes.shape
         vertices, colours = _array(positions.double()), _array(attributes)
-        kept = n if call.keep else len(call.chunks)
-        ids, depth = (
-            np.empty((kept, *call.size), np.int32),
-            np.empty((kept, *call.size), np.float32),
-        )
+        seen = (n if call.keep else len(call.chunks), *call.size)
+        ids, depth = np.empty(seen, np.int32), np.empty(seen, np.float32)
         # Channels first in memory, as losses and the gradients that come back have them.
         image = torch.empty((n, channels, *call.size), dtype=attributes.dtype)
         out = image.numpy()
