@@ -34,7 +34,7 @@ class FeatureDataset(HandDataset):
             ``$S2HAND_CACHE`` or ``~/.cache/s2hand`` by default.
     """
 
-    chunk = 32
+    chunk = 8
 
     def __init__(
         self, dataset: HandDataset, extract: Extract, extract_key: str, cache: Path | None = None
