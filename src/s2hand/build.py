@@ -31,7 +31,7 @@ def make_reconstructor(cfg: DictConfig) -> Reconstructor:
 
 def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
     """The terms of ``cfg.loss``; terms that ask for the hand model get this one."""
-    if not cfg.loss:
+    if not cfg.get("loss"):
         raise ValueError("the `loss` list is empty: name at least one, e.g. loss=[joint_location]")
     terms: dict[str, Term] = {}
     for name, term in cfg.loss.items():

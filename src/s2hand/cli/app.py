@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-_EXPECTED = (ValueError, FileNotFoundError, OSError, RuntimeError)
+_EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 """What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
 
 
@@ -29,14 +36,16 @@ def wandb_offline() -> bool:
     )
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``."""
 
-    def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @hydra.main(version_base="1.3", config_path="pkg://s2hand.conf", config_name=config_name)
         def entry(cfg: DictConfig) -> Any:
             exit_code = 1
             try:
+                if _is_sweep():  # jobs that shared a folder would resume each other
+                    cfg.paths.run = HydraConfig.get().runtime.output_dir
                 result = run(cfg)
                 exit_code = 0
                 return result
@@ -44,20 +53,48 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 # A sweep goes on after a failed job only if the job raises; a person wants a line.
                 if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
                     raise
-                Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
-                sys.exit(1)
+                _fail(message(error))
             finally:
                 _close_wandb(exit_code)
 
-        return entry
+        def main() -> None:
+            unknown = sorted(set(chosen_losses(sys.argv[1:])) - set(known_losses()))
+            if unknown:
+                _fail(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
+            entry()
+
+        main.__doc__ = run.__doc__
+        return main
 
     return decorate
 
 
-def _is_sweep() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def known_losses() -> list[str]:
+    """Every name that the ``loss`` list may hold."""
+    names = (Path(file.name) for file in files("s2hand.conf").joinpath("loss").iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".yaml")
 
+
+def chosen_losses(arguments: Sequence[str]) -> list[str]:
+    """The names in ``loss=[...]``; of an unknown one Hydra does not say which are known."""
+    chosen = [a.removeprefix("loss=") for a in arguments if a.startswith("loss=")]
+    return re.findall(r"\w+", " ".join(chosen))
+
+
+def _fail(text: str) -> NoReturn:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold red]error:[/] {escape(text)}")
+    sys.exit(1)
+
+
+def message(error: BaseException) -> str:
+    """What to tell a person: a constructor's own words where Hydra wrapped them."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return message(error.__cause__)
+    return str(error)
+
+
+def _is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
@@ -91,9 +128,9 @@ def quiet_libraries() -> None:
         ".*exists and is not empty.*",
         ".*Experiment logs directory.*",
         ".*Sparse invariant checks.*",
-        ".*`weights_only` was not set.*",
+        r".*module\(s\) in eval mode.*",  # the frozen stages
+        ".*your dataloader is not resumable.*",  # the datamodule is
         ".*Total length of `list` across ranks is zero.*",  # no validation set
-        ".*method of metric HandMetrics was called before.*",  # no labels, no mean-pose column
     ):
         warnings.filterwarnings("ignore", text)
 
