@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from s2hand.objective import NonFiniteLossError
 from s2hand.panel import panel
 from s2hand.types import HandBatch
 
+_log = logging.getLogger(__name__)
+
 
 class LastCheckpoint(ModelCheckpoint):
     """``last.ckpt``, kept on Ctrl-C and errors too.
@@ -29,9 +33,12 @@ class LastCheckpoint(ModelCheckpoint):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Save what was reached."""
-        if not isinstance(exception, NonFiniteLossError):
-            super().on_exception(trainer, pl_module, exception)
+        """Save what was reached, and say so."""
+        if isinstance(exception, NonFiniteLossError):
+            return
+        super().on_exception(trainer, pl_module, exception)
+        if trainer.global_step:
+            _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
 
 
 class Panels(pl.Callback):
@@ -45,6 +52,7 @@ class Panels(pl.Callback):
     def __init__(self, folder: str | Path, count: int = 6) -> None:
         self.folder, self.count = Path(folder), count
         self._batch: HandBatch | None = None
+        self._drawn: int | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw, unless this is the sanity check or not the first process."""
@@ -53,8 +61,8 @@ class Panels(pl.Callback):
         self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the trained model."""
-        if trainer.is_global_zero:
+        """Draw the trained model, unless the last validation did."""
+        if trainer.is_global_zero and self._drawn != trainer.global_step:
             self.write(trainer, pl_module)
 
     def write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -65,9 +73,12 @@ class Panels(pl.Callback):
         module.eval()
         picture = Image.fromarray(panel(module.reconstructor, batch))
         module.train(training)
-        for name in (f"step_{trainer.global_step:07d}.png", "latest.png"):
-            with atomic_path(self.folder / name) as path:
-                picture.save(path)
+        self._drawn = trainer.global_step
+        newest = self.folder / f"step_{self._drawn:07d}.png"
+        with atomic_path(newest) as path:
+            picture.save(path)
+        with atomic_path(self.folder / "latest.png") as path:
+            shutil.copyfile(newest, path)
         for logger in trainer.loggers:
             log_image: Any = getattr(logger, "log_image", None)
             if log_image is not None:

@@ -52,7 +52,9 @@ class Encoder(nn.Module):
         channels = dict(zip(info.reduction(), info.channels(), strict=True))
         for stride in (*strides, *((frozen_stride,) if frozen_stride else ())):
             if stride not in channels:
-                raise ValueError(f"encoder {name!r} has maps of strides {list(channels)}, not {stride}")
+                raise ValueError(
+                    f"encoder {name!r} has maps of strides {list(channels)}, not {stride}"
+                )
         self.name, self.weights, self.input_px = name, weights, input_px
         self.strides = tuple(sorted(strides))
         self.channels = {stride: channels[stride] for stride in self.strides}
@@ -93,9 +95,12 @@ class Encoder(nn.Module):
         return self
 
     def frozen_maps(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
-        """The frozen steps' maps, for caching, in the order of :attr:`cached_strides`."""
+        """The frozen steps' maps, for caching, in the order of :attr:`cached_strides`.
+
+        The images may lie on another device: a cache is computed when the model has its own.
+        """
         with torch.no_grad():
-            _, maps = self._run(self.frozen, 0, self._prepare(image))
+            _, maps = self._run(self.frozen, 0, self._prepare(image.to(self.mean.device)))
         return tuple(maps[stride] for stride in self.cached_strides)
 
     def forward(
@@ -130,7 +135,9 @@ class Encoder(nn.Module):
     def _arrange(self, x: Tensor) -> Tensor:
         return x.to(self.mean.dtype).contiguous(memory_format=torch.channels_last)
 
-    def _run(self, steps: Iterable[nn.Module], first: int, x: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+    def _run(
+        self, steps: Iterable[nn.Module], first: int, x: Tensor
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         maps = {}
         for position, step in enumerate(steps, first):
             x = step(x)
@@ -186,7 +193,9 @@ def _load_offline(network: nn.Module, name: str) -> None:
     target = network.state_dict()
     for (key, wanted), value in zip(target.items(), source.values(), strict=False):
         if wanted.shape != value.shape:
-            raise EncoderWeightsError(f"{path}: {key} should be {tuple(wanted.shape)}, is {tuple(value.shape)}")
+            raise EncoderWeightsError(
+                f"{path}: {key} should be {tuple(wanted.shape)}, is {tuple(value.shape)}"
+            )
         target[key] = value
     network.load_state_dict(target)
 
