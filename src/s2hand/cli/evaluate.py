@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 
 from s2hand import __version__
 from s2hand.build import git_revision, load, make_data
@@ -28,13 +29,17 @@ from s2hand.panel import panel
 from s2hand.types import HandBatch
 
 
-def data_config(cfg: DictConfig) -> DictConfig:
-    """The chosen data, or the checkpoint's with the values given on the command line."""
+def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
+    """The test set of the chosen data, or of the recorded one with values given for it."""
     given = cfg.get("data") or OmegaConf.create({})
     if "_target_" in given:
-        return given
-    recorded = OmegaConf.create(read_checkpoint(cfg.checkpoint)["s2hand"]["config"]["data"])
-    return OmegaConf.merge(recorded, given)  # type: ignore[return-value]
+        given.train = given.val = None  # what only training needs may be missing
+        return OmegaConf.create(OmegaConf.to_container(given, resolve=True))
+    data = OmegaConf.create(recorded)
+    OmegaConf.set_struct(data, True)  # an unknown key fails
+    merged = OmegaConf.merge(data, given)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def results_folder(cfg: DictConfig) -> Path:
@@ -94,10 +99,10 @@ def main(cfg: DictConfig) -> None:
     quiet_libraries()
     out = results_folder(cfg)
     module = load(cfg.checkpoint, hand=cfg.hand_file)
-    data = make_data(OmegaConf.create({"data": data_config(cfg)}), module)
+    record = read_checkpoint(cfg.checkpoint)["s2hand"]
+    data = make_data(OmegaConf.create({"data": data_config(cfg, record["config"]["data"])}), module)
     trainer = hydra.utils.instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
     columns = measure(trainer, module, data)
-    record = read_checkpoint(cfg.checkpoint)["s2hand"]
     results = {
         "checkpoint": str(cfg.checkpoint),
         "hand": record["hand"]["name"],
@@ -115,7 +120,10 @@ def main(cfg: DictConfig) -> None:
     write_page(page, f"{out.name}: {cfg.checkpoint}", columns, out / "panel.png", mesh)
     console = Console()
     console.print(metrics_table(f"{results['frames']} test frames", columns))
-    console.print(f"look at [bold]{page}[/] (metrics.json, panel.png and hand.glb lie beside it)")
+    console.print(
+        f"look at [bold]{escape(str(page))}[/] (metrics.json, panel.png, hand.glb lie beside it)",
+        soft_wrap=True,
+    )
 
 
 if __name__ == "__main__":

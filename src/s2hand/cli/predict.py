@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
@@ -57,9 +59,22 @@ def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
         return module.reconstructor(batch, render=False)
 
 
-def frame_stem(name: str) -> str:
-    """A file name for a frame: nothing of the frame's own name can leave the output folder."""
-    return Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] or "frame"
+def frame_stems(names: Sequence[str]) -> list[str]:
+    """A file name per frame, no two alike, none that leads out of the output folder."""
+    stems = [Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] or "frame" for name in names]
+    count = Counter(stems)
+    return [s if count[s] == 1 else f"{s}-{i:06d}" for i, s in enumerate(stems)]
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise for values that no part would refuse in time."""
+    unknown = sorted(set(cfg.formats) - set(FORMATS))
+    if unknown:
+        raise ValueError(f"formats={unknown}: choose from {', '.join(FORMATS)}")
+    if cfg.every < 1:
+        raise ValueError(f"every={cfg.every}: take every n-th frame, n at least 1")
+    if "png" in cfg.formats and Path(cfg.out).resolve() == Path(cfg.source).resolve():
+        raise ValueError(f"out={cfg.out} is the source: overlays would replace your pictures")
 
 
 def write_frame(
@@ -67,19 +82,18 @@ def write_frame(
     dataset: FramesDataset,
     one: Prediction,
     index: int,
-    out: Path,
+    stem: Path,
     formats: Sequence[str],
 ) -> None:
-    """The files of one frame; ``one`` is [1, 1, ...]."""
+    """The files of one frame, ``stem`` with each format's suffix; ``one`` is [1, 1, ...]."""
     hand = module.reconstructor.hand
     side: Literal["left", "right"] = "left" if dataset.mirrored else "right"
     record = prediction_record(
         one, dataset[index][None].camera, hand.faces, hand.name, hand.fingerprint,
         [dataset.names[index]], side, dataset.frame_intrinsics[index : index + 1],
     )  # fmt: skip
-    stem = frame_stem(dataset.names[index])
     for kind in formats:
-        path = out / f"{stem}.{kind}"
+        path = stem.with_name(f"{stem.name}.{kind}")
         if kind in ("json", "npz"):
             write_prediction(path, record)
         elif kind != "png":
@@ -102,9 +116,8 @@ def write_overlay(
     assert seen is not None
     crop = seen.image[0, 0].movedim(0, -1).numpy(force=True)
     affine = dataset.affines[index]
-    image = paste_crop(
-        np.asarray(picture), crop, seen.silhouette[0, 0].numpy(force=True), affine.numpy(), 224
-    )
+    silhouette = seen.silhouette[0, 0].numpy(force=True)
+    image = paste_crop(np.asarray(picture), crop, silhouette, affine.numpy(), camera.crop_px)
     joints = _into_picture(one.joints_2d[0, 0], affine)
     width = max(2.0, picture.width / 640)
     with atomic_path(path) as temporary:
@@ -120,9 +133,7 @@ def _into_picture(points: Tensor, affine: Tensor) -> np.ndarray:
 def main(cfg: DictConfig) -> None:
     """Predict every frame, write its files, say where they are."""
     quiet_libraries()
-    unknown = sorted(set(cfg.formats) - set(FORMATS))
-    if unknown:
-        raise ValueError(f"formats={unknown}: choose from {', '.join(FORMATS)}")
+    check_settings(cfg)
     module = load(cfg.checkpoint, hand=cfg.hand_file)
     source, out = Path(cfg.source), Path(cfg.out)
     dataset = FramesDataset(
@@ -130,7 +141,7 @@ def main(cfg: DictConfig) -> None:
         horizontal_fov_deg=cfg.horizontal_fov_deg,
     )  # fmt: skip
     dataset.prepare()
-    positions = range(0, len(dataset), cfg.every)
+    positions, stems = range(0, len(dataset), cfg.every), frame_stems(dataset.names)
     console = Console()
     progress = track(positions, "predicting", console=console)
     pictures = dataset.pictures(positions) if "png" in cfg.formats else None
@@ -139,13 +150,14 @@ def main(cfg: DictConfig) -> None:
         prediction = predict(module, batch, cfg.refine_steps).detach()
         for row in range(len(batch.index)):
             index, one = next(step), prediction[row : row + 1]
-            write_frame(module, dataset, one, index, out, cfg.formats)
+            stem = out / stems[index]
+            write_frame(module, dataset, one, index, stem, cfg.formats)
             if pictures is not None:
-                path = out / f"{frame_stem(dataset.names[index])}.png"
+                path = stem.with_name(f"{stem.name}.png")
                 write_overlay(module, dataset, one, index, next(pictures), path)
     for _ in step:
         pass
-    console.print(f"{len(positions)} frames: [bold]{out}[/]")
+    console.print(f"{len(positions)} frames: [bold]{escape(str(out))}[/]", soft_wrap=True)
 
 
 if __name__ == "__main__":
