@@ -163,7 +163,7 @@ class Hand(TensorTree):
     joints: Float[Tensor, "b t 21 3"]
     """Metres, camera space, common order."""
     quaternions: Float[Tensor, "b t 16 4"]
-    """Unit (w, x, y, z): the root in the camera frame, then 15 local finger joints in MANO order."""
+    """Unit (w, x, y, z): root in the camera frame, then 15 local finger joints, MANO order."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class HandLayer(Protocol):
     faces: Int[Tensor, "1538 3"]
     """Vertex ids, counter-clockwise seen from outside."""
     angle_limits: Float[Tensor, "15 3 2"]
-    """Lower and upper limit in radians of (twist, spread, bend) of each finger joint, MANO order."""
+    """Lower and upper limit, radians, of each finger joint's (twist, spread, bend), MANO order."""
 
     def __call__(self, code: HandCode) -> Hand:
         """Pose, shape and place the hand; any leading dimensions."""

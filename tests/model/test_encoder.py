@@ -8,7 +8,9 @@ import torch
 from s2hand.model.encoder import Encoder, EncoderWeightsError
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18", "mobilenetv3_small_050", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "resnet18", "mobilenetv3_small_050", "convnext_atto"]
+)
 def test_any_timm_family_gives_the_maps_asked_for(name: str) -> None:
     encoder = Encoder(name, strides=(4, 32), input_px=64).eval()
     maps = encoder(torch.rand(2, 3, 96, 96))
@@ -80,6 +82,8 @@ def test_missing_offline_package_says_what_to_install(monkeypatch: pytest.Monkey
 
 def test_offline_weights_are_not_the_random_ones() -> None:
     random = Encoder("tf_efficientnet_lite0", strides=(8,), frozen_stride=8, input_px=64)
-    trained = Encoder("tf_efficientnet_lite0", "offline", strides=(8,), frozen_stride=8, input_px=64)
+    trained = Encoder(
+        "tf_efficientnet_lite0", "offline", strides=(8,), frozen_stride=8, input_px=64
+    )
     again = Encoder("tf_efficientnet_lite0", "offline", strides=(8,), frozen_stride=8, input_px=64)
     assert trained.frozen_key == again.frozen_key != random.frozen_key

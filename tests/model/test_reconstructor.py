@@ -22,14 +22,22 @@ def make(camera: str = "crop", seed: int = 0) -> Reconstructor:
     encoder = partial(Encoder, "mobilenetv3_small_050", frozen_stride=16, input_px=64)
     network = CompactNetwork(encoder=encoder)
     with torch.no_grad():  # far from the initial values, so that mistakes show
-        for head in (network.geometry.pose, network.geometry.rotation, network.geometry.translation):
+        for head in (
+            network.geometry.pose,
+            network.geometry.rotation,
+            network.geometry.translation,
+        ):
             head[-1].weight.normal_(std=0.02)
     return Reconstructor(network, ManoHead(), HandRenderer(32), camera, DORSAL).eval()  # type: ignore[arg-type]
 
 
 def batch_of(b: int, t: int, intrinsics: torch.Tensor | None = None) -> HandBatch:
     generator = torch.Generator().manual_seed(b * 100 + t)
-    k = torch.tensor([[500.0, 0, 111.5], [0, 500.0, 111.5], [0, 0, 1]]) if intrinsics is None else intrinsics
+    k = (
+        torch.tensor([[500.0, 0, 111.5], [0, 500.0, 111.5], [0, 0, 1]])
+        if intrinsics is None
+        else intrinsics
+    )
     return HandBatch(
         image=torch.rand(b, t, 3, 64, 64, generator=generator),
         keypoints=torch.rand(b, t, 21, 2, generator=generator) * 224,
@@ -45,17 +53,24 @@ def test_a_clip_is_its_frames_one_by_one() -> None:
     for b in range(2):
         for t in range(3):
             alone = model(clip[b : b + 1, t : t + 1])
-            torch.testing.assert_close(alone.hand.vertices[0, 0], together.hand.vertices[b, t], atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                alone.hand.vertices[0, 0], together.hand.vertices[b, t], atol=1e-5, rtol=0
+            )
             assert alone.render is not None
             assert together.render is not None
-            torch.testing.assert_close(alone.render.image[0, 0], together.render.image[b, t], atol=1e-3, rtol=0)
+            torch.testing.assert_close(
+                alone.render.image[0, 0], together.render.image[b, t], atol=1e-3, rtol=0
+            )
 
 
 def test_zero_code_shows_the_back_of_an_upright_hand() -> None:
     model = make()
     for head in model.network.geometry.children():
         torch.nn.init.zeros_(head[-1].weight)
-    hand, joints = model(batch_of(1, 1), render=False).hand, model(batch_of(1, 1), render=False).joints_2d[0, 0]
+    hand, joints = (
+        model(batch_of(1, 1), render=False).hand,
+        model(batch_of(1, 1), render=False).joints_2d[0, 0],
+    )
     wrist, index, middle_tip, little = joints[0], joints[5], joints[12], joints[17]
     assert middle_tip[1] < index[1] < wrist[1], "fingers up"
     assert index[0] < little[0], "a right hand's back has the index on the left"
@@ -67,7 +82,10 @@ def test_both_cameras_agree_at_the_reference() -> None:
     crop, paper = make("crop"), make("paper")
     batch = batch_of(2, 1)
     torch.testing.assert_close(
-        crop(batch, render=False).hand.joints, paper(batch, render=False).hand.joints, atol=1e-5, rtol=1e-4
+        crop(batch, render=False).hand.joints,
+        paper(batch, render=False).hand.joints,
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 

@@ -18,6 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
+from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.data.checks import check_intrinsics, report
 from s2hand.data.crops import (
     CROP_PX,
@@ -27,7 +28,6 @@ from s2hand.data.crops import (
 )
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
-from s2hand.data.cache import Layout, default_root, open_cache, write_cache
 from s2hand.data.video import Video, open_source
 from s2hand.geometry.camera import (
     crop_affine,

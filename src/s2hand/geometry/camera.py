@@ -17,14 +17,18 @@ MIN_DEPTH = 1e-3
 """Points nearer than this (metres) are projected as if they lay at this depth: no sign flips."""
 
 
-def project(points: Float[Tensor, "*n p 3"], intrinsics: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n p 2"]:
+def project(
+    points: Float[Tensor, "*n p 3"], intrinsics: Float[Tensor, "*n 3 3"]
+) -> Float[Tensor, "*n p 2"]:
     """Perspective projection with a general K: camera-space metres to pixels."""
     depth = points[..., 2:].clamp_min(MIN_DEPTH)
     scaled = torch.cat([points[..., :2] / depth, torch.ones_like(depth)], -1)
     return (scaled @ intrinsics[..., :2, :].transpose(-1, -2))[..., :2]
 
 
-def transform_points(affine: Float[Tensor, "*n 3 3"], points: Float[Tensor, "*n p 2"]) -> Float[Tensor, "*n p 2"]:
+def transform_points(
+    affine: Float[Tensor, "*n 3 3"], points: Float[Tensor, "*n p 2"]
+) -> Float[Tensor, "*n p 2"]:
     """Apply 2D affine maps to pixels."""
     return points @ affine[..., :2, :2].transpose(-1, -2) + affine[..., None, :2, 2]
 
@@ -55,16 +59,20 @@ def mirror_affine(width: int) -> Float[Tensor, "3 3"]:
 
 
 def intrinsics_from_fov(width: int, height: int, horizontal_fov_deg: float) -> Float[Tensor, "3 3"]:
-    """K of a full image from its horizontal field of view, square pixels, principal point central."""
+    """K of a full image from its horizontal field of view; square pixels, central axis."""
     if not 1.0 <= horizontal_fov_deg < 179.0:
-        raise ValueError(f"field of view {horizontal_fov_deg} degrees: give 1 to 179, often 50 to 75")
+        raise ValueError(
+            f"field of view {horizontal_fov_deg} degrees: give 1 to 179, often 50 to 75"
+        )
     focal = width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2)
     return torch.tensor(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float64
     )
 
 
-def scale_intrinsics(intrinsics: Float[Tensor, "*n 3 3"], from_px: int, to_px: int) -> Float[Tensor, "*n 3 3"]:
+def scale_intrinsics(
+    intrinsics: Float[Tensor, "*n 3 3"], from_px: int, to_px: int
+) -> Float[Tensor, "*n 3 3"]:
     """K of the same square crop sampled at another resolution."""
     return resize_affine(to_px / from_px).to(intrinsics) @ intrinsics
 
@@ -79,8 +87,8 @@ def clip_positions(
 ) -> Float[Tensor, "*n v 4"]:
     """Camera-space points to OpenGL clip space with row 0 at the TOP (y = -1 is the first row).
 
-    The rasterizers' pixel (i, j) has its centre at NDC ((2i+1)/w - 1, (2j+1)/h - 1), so pixel u maps
-    to x = (2u + 1)/w - 1. ``near`` and ``far`` are metres.
+    The rasterizers' pixel (i, j) has its centre at NDC ((2i+1)/w - 1, (2j+1)/h - 1), so pixel u
+    maps to x = (2u + 1)/w - 1. ``near`` and ``far`` are metres.
     """
     homogeneous = points @ intrinsics.transpose(-1, -2)
     u, v, w = homogeneous.unbind(-1)

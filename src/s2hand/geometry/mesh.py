@@ -64,8 +64,9 @@ def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:
 
 
 def loop_subdivision(faces: np.ndarray, num_vertices: int) -> tuple[Tensor, np.ndarray]:
-    """One step of Loop subdivision (Loop 1987) as a sparse [v + e, v] matrix, and its [4 f, 3] faces.
+    """One step of Loop subdivision as a sparse [v + e, v] matrix, and its [4 f, 3] faces.
 
+    Loop 1987 with the weights of Warren.
     For pictures only: smooth silhouettes of a 778-vertex hand. Any per-vertex quantity is refined
     by the same matrix.
     """

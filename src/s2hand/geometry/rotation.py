@@ -24,7 +24,7 @@ def axis_angle_to_quaternion(rotvec: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n
 
 
 def quaternion_to_axis_angle(q: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
-    """Axis-angle vector in radians of the shorter turn, |angle| <= pi; finite gradient at identity."""
+    """Axis-angle vector in radians of the shorter turn, |angle| <= pi; smooth at identity."""
     q = torch.where(q[..., :1] < 0, -q, q)
     real, imaginary = q[..., :1], q[..., 1:]
     squared = imaginary.square().sum(-1, keepdim=True)
@@ -47,7 +47,7 @@ def quaternion_to_matrix(q: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3 3"]:
 
 
 def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
-    """Unit quaternion with w >= 0, by the numerically largest of the four branches (Shepperd 1978)."""
+    """Unit quaternion with w >= 0, by the largest of the four branches (Shepperd 1978)."""
     m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
     # 4 w^2, 4 x^2, 4 y^2, 4 z^2
     squares = torch.stack(
@@ -85,7 +85,9 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
 
 
-def quaternion_multiply(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+def quaternion_multiply(
+    a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]
+) -> Float[Tensor, "*n 4"]:
     """Hamilton product: the rotation b followed by a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)

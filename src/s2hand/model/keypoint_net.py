@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
 def soft_argmax(maps: Float[Tensor, "n 21 h w"]) -> Estimate:
     """Expected position under the soft-max of each map; differentiable."""
-    n, joints, height, width = maps.shape
+    height, width = maps.shape[-2:]
     weights = maps.flatten(2).softmax(-1)
     y = (torch.arange(height, device=maps.device, dtype=maps.dtype) + 0.5) / height
     x = (torch.arange(width, device=maps.device, dtype=maps.dtype) + 0.5) / width
@@ -76,7 +76,8 @@ class HourglassEstimator(nn.Module):
             conv_bn(channels // 2, channels, 1),
         )  # fmt: skip
         self.stacks = nn.ModuleList(
-            nn.Sequential(Hourglass(channels), conv_bn(channels, channels, 1)) for _ in range(stacks)
+            nn.Sequential(Hourglass(channels), conv_bn(channels, channels, 1))
+            for _ in range(stacks)
         )
         self.to_maps = nn.ModuleList(nn.Conv2d(channels, NUM_JOINTS, 1) for _ in range(stacks))
         self.back = nn.ModuleList(nn.Conv2d(NUM_JOINTS, channels, 1) for _ in range(stacks - 1))
@@ -105,7 +106,9 @@ class LightEstimator(nn.Module):
     def __init__(self, channels: dict[int, int], width: int = 96) -> None:
         super().__init__()
         self.strides = tuple(sorted(channels))
-        self.lateral = nn.ModuleDict({str(s): nn.Conv2d(channels[s], width, 1) for s in self.strides})
+        self.lateral = nn.ModuleDict(
+            {str(s): nn.Conv2d(channels[s], width, 1) for s in self.strides}
+        )
         self.head = nn.Sequential(conv_bn(width, width), nn.Conv2d(width, NUM_JOINTS, 1))
 
     def forward(self, image: Float[Tensor, "n 3 h w"], maps: dict[int, Tensor]) -> list[Estimate]:

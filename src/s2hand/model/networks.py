@@ -1,4 +1,4 @@
-"""The two networks, one interface: ``S2HandNetwork`` (the papers') and ``CompactNetwork`` (ours)."""
+"""Two networks, one interface: ``S2HandNetwork`` (the papers') and ``CompactNetwork`` (ours)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CodeNetwork(nn.Module):
 
 
 class S2HandNetwork(CodeNetwork):
-    """The papers' network (S2HAND, section 3.1): EfficientNet-b0, pooled features to x, low-level to y.
+    """The papers' network (S2HAND, section 3.1): pooled features to x, low-level ones to y.
 
     Args:
         encoder: makes the encoder when called with ``strides=``.
@@ -78,7 +78,7 @@ class S2HandNetwork(CodeNetwork):
 
 
 class CompactNetwork(CodeNetwork):
-    """A small trainable neck on frozen ImageNet features (our definition), for machines without GPU.
+    """A small trainable neck on frozen ImageNet features (ours), for machines without GPU.
 
     The frozen maps (strides 8 and 16) can be cached, after which a step costs a few small
     convolutions. The 2D estimates and their peak values enter the regressor, detached: where the
@@ -144,5 +144,3 @@ def _estimator(
     if name == "none":
         return None
     raise ValueError(f"keypoint_net={name!r}: use hourglass, light or none")
-
-

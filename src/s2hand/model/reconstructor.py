@@ -67,7 +67,8 @@ class Reconstructor(nn.Module):
         code = self._place(values, flat.camera).unfold(b, t)
         size = batch.camera.crop_px
         estimates = tuple(
-            (estimate.joints.float() * size - 0.5).unflatten(0, (b, t)) for estimate in raw.estimates
+            (estimate.joints.float() * size - 0.5).unflatten(0, (b, t))
+            for estimate in raw.estimates
         )
         return code, estimates
 
