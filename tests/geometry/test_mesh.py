@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from scipy.spatial import cKDTree
 
 from s2hand.geometry.mesh import (
     boundary_edges,
     euler_characteristic,
-    loop_subdivision,
     uniform_laplacian,
     unique_edges,
     vertex_normals,
@@ -94,45 +92,3 @@ def test_laplacian_of_a_mesh_with_an_unused_vertex_is_finite() -> None:
 
 def loop_by_trimesh(mesh: trimesh.Trimesh) -> np.ndarray:
     return trimesh.remesh.subdivide_loop(mesh.vertices, mesh.faces, iterations=1)[0]
-
-
-def test_subdivision_is_trimeshs_where_both_use_the_same_weights(hand: trimesh.Trimesh) -> None:
-    """Edge points always; old vertices of valence 3 and 6 and on the border (others: Warren's)."""
-    matrix, finer = loop_subdivision(hand.faces, 778)
-    assert finer.shape == (4 * 1538, 3)
-    vertices = (matrix @ torch.from_numpy(hand.vertices).float()).numpy()
-    distance = cKDTree(loop_by_trimesh(hand)).query(vertices)[0]
-    valence = np.bincount(unique_edges(hand.faces).ravel(), minlength=778)
-    border = np.isin(np.arange(778), boundary_edges(hand.faces))
-    same = np.concatenate(
-        [(valence == 3) | (valence == 6) | border, np.ones(len(matrix) - 778, bool)]
-    )
-    assert same[:778].sum() > 300
-    assert distance[same].max() < 1e-7
-    assert distance.max() < 1e-3
-
-
-def test_subdivision_keeps_constants_topology_and_orientation(hand: trimesh.Trimesh) -> None:
-    matrix, finer = loop_subdivision(hand.faces, 778)
-    rows = matrix @ torch.ones(778, 1)
-    torch.testing.assert_close(rows, torch.ones_like(rows))
-    assert euler_characteristic(finer) == euler_characteristic(hand.faces)
-    assert len(boundary_edges(finer)) == 2 * len(boundary_edges(hand.faces))
-    smooth = trimesh.Trimesh((matrix @ torch.from_numpy(hand.vertices).float()).numpy(), finer)
-    assert smooth.is_winding_consistent
-    # New vertices lie on the average surface: the volume under it hardly changes.
-    centred = [m.vertices - hand.vertices.mean(0) for m in (smooth, hand)]
-    volumes = [
-        trimesh.Trimesh(v, m.faces, process=False).volume
-        for v, m in zip(centred, (smooth, hand), strict=True)
-    ]
-    assert volumes[0] == pytest.approx(volumes[1], rel=0.05)
-
-
-def test_subdivided_tetrahedron_by_hand() -> None:
-    matrix, finer = loop_subdivision(TETRAHEDRON, 4)
-    dense = matrix.to_dense()
-    # valence 3: 1 - 3 * 3/16 of itself; an edge: 3/8 of its ends, 1/8 of the two opposite corners
-    torch.testing.assert_close(dense[0], torch.tensor([7 / 16, 3 / 16, 3 / 16, 3 / 16]))
-    torch.testing.assert_close(dense[4], torch.tensor([3 / 8, 3 / 8, 1 / 8, 1 / 8]))
-    assert sorted(np.unique(finer)) == list(range(10))

@@ -1,8 +1,6 @@
-"""Triangle meshes: normals, the uniform Laplacian, boundary and smooth subdivision."""
+"""Triangle meshes: normals, the uniform Laplacian, edges and boundary."""
 
 from __future__ import annotations
-
-from collections import defaultdict
 
 import numpy as np
 import torch
@@ -61,51 +59,3 @@ def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:
         check_invariants=True,  # said either way, torch does not warn
     )
     return matrix.coalesce()
-
-
-def loop_subdivision(faces: np.ndarray, num_vertices: int) -> tuple[Tensor, np.ndarray]:
-    """One step of Loop subdivision as a sparse [v + e, v] matrix, and its [4 f, 3] faces.
-
-    Loop 1987 with the weights of Warren.
-    For pictures only: smooth silhouettes of a 778-vertex hand. Any per-vertex quantity is refined
-    by the same matrix.
-    """
-    edges = unique_edges(faces)
-    midpoint = {tuple(edge): num_vertices + i for i, edge in enumerate(edges.tolist())}
-    opposite: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for a, b, c in faces.tolist():
-        for i, j, k in ((a, b, c), (b, c, a), (c, a, b)):
-            opposite[min(i, j), max(i, j)].append(k)
-    entries: list[tuple[int, int, float]] = []
-    neighbours: dict[int, set[int]] = defaultdict(set)
-    border: dict[int, set[int]] = defaultdict(set)
-    for (a, b), corners in opposite.items():
-        neighbours[a].add(b)
-        neighbours[b].add(a)
-        row = midpoint[a, b]
-        if len(corners) == 1:
-            border[a].add(b)
-            border[b].add(a)
-            entries += [(row, a, 0.5), (row, b, 0.5)]
-        else:
-            entries += [(row, a, 0.375), (row, b, 0.375), *((row, c, 0.125) for c in corners)]
-    for v in range(num_vertices):
-        ring = border[v] or neighbours[v]
-        beta = 0.125 if border[v] else (3 / 16 if len(ring) == 3 else 3 / (8 * max(len(ring), 1)))
-        entries += [(v, v, 1 - beta * len(ring)), *((v, u, beta) for u in ring)]
-    rows, columns, values = (np.array(column) for column in zip(*entries, strict=True))
-    matrix = torch.sparse_coo_tensor(
-        torch.from_numpy(np.stack([rows, columns])),
-        torch.from_numpy(values).float(),
-        (num_vertices + len(edges), num_vertices),
-        check_invariants=True,
-    ).coalesce()
-
-    def mid(i: int, j: int) -> int:
-        return midpoint[min(i, j), max(i, j)]
-
-    finer = []
-    for a, b, c in faces.tolist():
-        ab, bc, ca = mid(a, b), mid(b, c), mid(c, a)
-        finer += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-    return matrix, np.array(finer, dtype=np.int64)
