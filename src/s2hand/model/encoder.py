@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -38,6 +38,9 @@ class Encoder(nn.Module):
         input_px: images are resampled to this side first.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str = "efficientnet_b0",
@@ -58,7 +61,7 @@ class Encoder(nn.Module):
         self.name, self.weights, self.input_px = name, weights, input_px
         self.strides = tuple(sorted(strides))
         self.channels = {stride: channels[stride] for stride in self.strides}
-        config = network.pretrained_cfg if hasattr(network, "pretrained_cfg") else {}
+        config = getattr(network, "pretrained_cfg", {})
         self.register_buffer("mean", _rgb(config.get("mean", (0.485, 0.456, 0.406))), False)
         self.register_buffer("std", _rgb(config.get("std", (0.229, 0.224, 0.225))), False)
         steps, emitted = _steps(network, info.reduction())
@@ -151,7 +154,7 @@ def _rgb(values: Iterable[float]) -> Tensor:
     return torch.tensor(tuple(values)).view(1, 3, 1, 1)
 
 
-def _create(name: str, weights: Weights) -> nn.Module:
+def _create(name: str, weights: Weights) -> Any:
     if weights not in ("none", "hub", "offline"):
         raise ValueError(f"encoder weights={weights!r}: use none, hub or offline")
     try:
@@ -200,7 +203,7 @@ def _load_offline(network: nn.Module, name: str) -> None:
     network.load_state_dict(target)
 
 
-def _steps(network: nn.Module, strides: Sequence[int]) -> tuple[list[nn.Module], list[int]]:
+def _steps(network: Any, strides: Sequence[int]) -> tuple[list[nn.Module], list[int]]:
     """The chain's modules, and the stride each emits (0 = none)."""
     if hasattr(network, "conv_stem") and hasattr(network, "blocks"):  # EfficientNet, MobileNet
         stem = [getattr(network, n) for n in ("conv_stem", "bn1", "act1") if hasattr(network, n)]
@@ -208,7 +211,8 @@ def _steps(network: nn.Module, strides: Sequence[int]) -> tuple[list[nn.Module],
         level_of = network._stage_out_idx
         return steps, [strides[level_of[i]] if i in level_of else 0 for i in range(len(steps))]
     if hasattr(network, "return_layers") and isinstance(network, nn.ModuleDict):  # FeatureListNet
-        level = {name: strides[int(i)] for i, name in enumerate(network.return_layers)}
+        layers: Any = network.return_layers
+        level = {name: strides[int(i)] for i, name in enumerate(layers)}
         return list(network.values()), [level.get(name, 0) for name in network]
     raise ValueError(
         f"timm's {type(network).__name__} is no plain chain of stages; choose a model of the "

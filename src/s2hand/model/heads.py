@@ -41,7 +41,7 @@ class GeometryHead(nn.Module):
         self.rotation = small_mlp(inputs, 3)
         self.translation = small_mlp(inputs, 3)
         with torch.no_grad():
-            self.translation[-1].bias[2] = DEPTH_START_M  # type: ignore[index,union-attr]
+            self.translation.get_parameter("2.bias")[2] = DEPTH_START_M
 
     def forward(self, x: Float[Tensor, "n c"]) -> dict[str, Tensor]:
         """pose [n, p], shape [n, 10], scale [n, 1], rotation [n, 3], translation [n, 3]."""
@@ -60,6 +60,8 @@ class TextureHead(nn.Module):
     Public implementation: two strided convolutions with pooling, then two MLPs. Colours start at
     the mean skin (200, 150, 150)/256, all light values at 1.
     """
+
+    skin: Tensor
 
     def __init__(self, channels: int, width: int = 64) -> None:
         super().__init__()

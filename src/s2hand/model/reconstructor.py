@@ -42,6 +42,8 @@ class Reconstructor(nn.Module):
         base_rotation_deg: axis-angle in degrees that a zero rotation code stands for.
     """
 
+    base: Tensor
+
     def __init__(
         self,
         network: CodeNetwork,
