@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from fixtures.freihand import FreiHandTree
 
 # The same examples in every run, and no time limit: first calls compile, and machines are shared.
@@ -16,6 +19,47 @@ settings.register_profile("s2hand", deadline=None, derandomize=True)
 settings.load_profile("s2hand")
 
 REAL_VIDEO = Path(__file__).parents[2] / "shared" / "data" / "human_hand_video.mp4"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache folder of this test run: nothing is read from, or left in, the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("S2HAND_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def smoke_base() -> DictConfig:
+    """The smoke experiment without validation, panels, bar and logs, and with fewer losses."""
+    from fixtures.runs import compose_config
+
+    return compose_config(
+        "train", "experiment=smoke", "callbacks.panels=null", "callbacks.progress=null",
+        "logger=none", "+trainer.enable_progress_bar=false",
+        "trainer.val_check_interval=1000",
+        "loss=[joint_location,estimator_2d,consistency_2d,photometric,shape]",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def smoke(smoke_base: DictConfig, tmp_path: Path) -> DictConfig:
+    """``smoke_base`` with a folder of its own, to be changed at will."""
+    cfg = smoke_base.copy()
+    cfg.paths.runs = str(tmp_path / "runs")
+    return cfg
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished ``s2hand-train experiment=smoke``; read only."""
+    from fixtures.runs import run_command
+    from s2hand.cli.train import main
+
+    runs = tmp_path_factory.mktemp("runs")
+    assert run_command(main, "experiment=smoke", f"paths.runs={runs}") == 0
+    return runs / "smoke" / "run"
 
 
 @pytest.fixture(scope="session")

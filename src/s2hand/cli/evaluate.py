@@ -34,7 +34,8 @@ def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
     given = cfg.get("data") or OmegaConf.create({})
     if "_target_" in given:
         given.train = given.val = None  # what only training needs may be missing
-        return OmegaConf.create(OmegaConf.to_container(given, resolve=True))
+        OmegaConf.resolve(given)
+        return given
     data = OmegaConf.create(recorded)
     OmegaConf.set_struct(data, True)  # an unknown key fails
     merged = OmegaConf.merge(data, given)

@@ -1,0 +1,97 @@
+"""The datamodule: which samples, in which batches, in which order."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from fixtures.frames import PlainFrames
+from s2hand.data.module import HandDataModule
+from s2hand.types import HandBatch
+from s2hand.window import Window
+
+
+def indices(loader) -> list[list[int]]:
+    return [batch.index[:, 0].tolist() for batch in loader]
+
+
+def test_training_is_shuffled_and_leaves_out_an_incomplete_batch() -> None:
+    data = HandDataModule(train=PlainFrames, batch_size=4)
+    seen = indices(data.train_dataloader())
+    assert [len(batch) for batch in seen] == [4, 4]
+    flat = [index for batch in seen for index in batch]
+    assert len(set(flat)) == 8
+    assert flat != sorted(flat)
+    assert indices(HandDataModule(train=PlainFrames, batch_size=4).train_dataloader()) == seen
+    other = HandDataModule(train=PlainFrames, batch_size=4, seed=1)
+    assert indices(other.train_dataloader()) != seen
+
+
+def test_evaluation_is_in_order_and_complete() -> None:
+    data = HandDataModule(val=lambda: PlainFrames(5), test=lambda: PlainFrames(3), batch_size=2)
+    assert indices(data.val_dataloader()) == [[0, 1], [2, 3], [4]]
+    assert indices(data.test_dataloader()) == [[0, 1], [2]]
+
+
+def test_datasets_are_made_and_prepared_once_and_only_on_demand() -> None:
+    made: list[PlainFrames] = []
+
+    def make() -> PlainFrames:
+        made.append(PlainFrames())
+        return made[-1]
+
+    data = HandDataModule(train=make)
+    assert made == []
+    assert data.val_dataloader() == []
+    data.train_dataloader()
+    data.train_dataloader()
+    assert [frames.prepared for frames in made] == [1]
+    with pytest.raises(ValueError, match=r"no test set: set data\.test"):
+        data.test_dataloader()
+
+
+def test_fewer_samples_than_a_batch_are_used_with_a_warning(caplog) -> None:
+    data = HandDataModule(train=lambda: PlainFrames(3), batch_size=4)
+    with caplog.at_level(logging.WARNING):
+        seen = indices(data.train_dataloader())
+    assert sorted(seen[0]) == [0, 1, 2]
+    assert "3 samples are fewer than one batch of 4" in caplog.text
+
+
+def test_a_window_makes_clips_of_frames_in_order() -> None:
+    data = HandDataModule(train=PlainFrames, window=Window(3, 2), batch_size=2)
+    batch: HandBatch = next(iter(data.train_dataloader()))
+    assert batch.image.shape == (2, 3, 3, 16, 16)
+    assert (batch.index.diff(dim=1) == 2).all()
+
+
+def test_features_are_served_beside_the_pixels_of_every_split() -> None:
+    data = HandDataModule(train=PlainFrames, val=PlainFrames, window=Window(2), batch_size=2)
+    data.use_features(lambda image: (image[:, :, ::4, ::4] * 2,), "doubled")
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        batch: HandBatch = next(iter(loader))
+        assert batch.features is not None
+        expected = 2 * batch.image[..., ::4, ::4]
+        torch.testing.assert_close(batch.features[0].float(), expected, atol=1e-3, rtol=0)
+
+
+def test_workers_load_the_same_batches(caches) -> None:
+    def first(workers: int) -> HandBatch:
+        data = HandDataModule(train=PlainFrames, batch_size=4, num_workers=workers)
+        data.use_features(lambda image: (image[:, :1],), "first channel")
+        return next(iter(data.train_dataloader()))
+
+    torch.testing.assert_close(first(1).features, first(0).features)
+    assert first(1).index.tolist() == first(0).index.tolist()
+
+
+def test_a_restored_run_goes_on_behind_what_it_has_seen() -> None:
+    whole = HandDataModule(train=PlainFrames, batch_size=3)
+    assert whole.state_dict() == {"seen": 0}
+    expected = indices(whole.train_dataloader())
+    resumed = HandDataModule(train=PlainFrames, batch_size=3)
+    resumed.load_state_dict({"seen": 2})
+    assert indices(resumed.train_dataloader()) == expected[2:]
+    assert resumed.state_dict() == {"seen": 2}
