@@ -75,6 +75,15 @@ class Objective(nn.Module):
         """The losses by name, without weights."""
         return {name: term.fn for name, term in self.terms.items()}  # type: ignore[misc]
 
+    def per_frame(self) -> Objective:
+        """The objective without the terms that compare frames or read labels: for single images."""
+        kept = {
+            name: Term(loss, self.terms[name].weight)  # type: ignore[arg-type]
+            for name, loss in self.losses.items()
+            if loss.min_frames == 1 and not loss.needs_labels
+        }
+        return Objective(kept)
+
     @property
     def needs_render(self) -> bool:
         """Whether any term compares pixels."""
@@ -136,4 +145,4 @@ def _check_finite(raw: dict[str, Tensor], batch: HandBatch) -> None:
     # One look at all terms: each would make a GPU wait.
     if not torch.stack([value.detach() for value in raw.values()]).isfinite().all():
         name, value = next((n, v) for n, v in raw.items() if not v.isfinite())
-        raise NonFiniteLossError(name, float(value), batch.index.flatten().tolist())
+        raise NonFiniteLossError(name, float(value.detach()), batch.index.flatten().tolist())
