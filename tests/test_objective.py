@@ -193,3 +193,24 @@ def test_leaves_nothing_in_a_checkpoint_and_moves():
     objective = Objective({"joints": Term(JointLocation(), 1)})
     assert not objective.state_dict()
     assert objective.double().losses["joints"].importance.dtype == torch.float64
+
+
+def test_per_frame_leaves_out_what_compares_frames_or_reads_labels() -> None:
+    class Temporal(Loss):
+        min_frames = 3
+
+        def forward(self, prediction: Prediction, batch: HandBatch) -> torch.Tensor:
+            return prediction.joints_2d.sum()
+
+    class Labelled(Temporal):
+        min_frames = 1
+        needs_labels = True
+
+    class Plain(Temporal):
+        min_frames = 1
+
+    terms = {"temporal": Temporal(), "labelled": Labelled(), "plain": Plain()}
+    objective = Objective({name: Term(loss, 0.5) for name, loss in terms.items()})
+    single = objective.per_frame()
+    assert list(single.losses) == ["plain"]
+    assert single.terms["plain"].weight == 0.5

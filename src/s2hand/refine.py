@@ -35,6 +35,7 @@ def refine(
     is the code of the lowest total loss seen, so it is never worse than the prediction by that
     measure.
     """
+    objective = objective.per_frame()
     with torch.no_grad():
         start, estimates = reconstructor.encode(batch)
     code = start.map(lambda x: x.detach().clone().requires_grad_(True))

