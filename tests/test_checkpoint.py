@@ -151,6 +151,12 @@ def test_foreign_code_is_refused_by_name(target: Any, nested: Any) -> None:
         check_targets({"model": nested({"_target_": target})}, "last.ckpt")
 
 
+def test_an_interpolation_cannot_hide_a_name() -> None:
+    hidden = "${oc.create:${oc.decode:'{_target_: os.system, command: touch harm}'}}"
+    with pytest.raises(CheckpointError, match="interpolation"):
+        check_targets({"model": {"network": hidden}}, "last.ckpt")
+
+
 def test_own_parts_and_optimizers_are_allowed() -> None:
     targets = [
         "s2hand.model.reconstructor.Reconstructor",

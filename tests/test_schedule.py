@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from s2hand.schedule import constant, halve_at, warmup_cosine
+from s2hand.schedule import halve_at, warmup_cosine
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -56,7 +56,3 @@ def test_milestones_scale_with_the_length_of_the_run() -> None:
     # Milestones at 1/6 and 1/2 of the run, as 30 and 90 of 180 epochs are.
     found = rates(halve_at(optimizer(), 12, epochs=180, milestones=[30, 90]), 12)
     assert found == [2.0] * 2 + [1.0] * 4 + [0.5] * 6
-
-
-def test_constant() -> None:
-    assert rates(constant(optimizer(), 3), 3) == [2.0] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
@@ -92,7 +93,15 @@ def check_hand(checkpoint: dict[str, Any], name: str, fingerprint: str) -> None:
 
 
 def check_targets(config: Any, path: str | Path) -> None:
-    """Raise if a checkpoint's configuration names anything but this package's own parts."""
+    """Raise if a checkpoint's configuration names anything but this package's own parts.
+
+    It was resolved when it was written. An interpolation in it could hide a name from this check
+    until it is resolved, so none is let through.
+    """
+    if "${" in json.dumps(config, default=str):
+        raise CheckpointError(
+            f"{path}: its configuration names values by interpolation (${{...}}), which is refused"
+        )
     for target in _targets(config):
         if not _is_trusted(str(target)):
             raise CheckpointError(

@@ -44,16 +44,17 @@ def refine(
     best, best_code = float("inf"), start
     # Needed when the caller runs under no_grad, as prediction loops do.
     with torch.enable_grad():
-        for _ in range(refinement.steps):
+        for step in range(refinement.steps + 1):
             prediction = reconstructor.decode(
                 _positive(code), batch.camera, estimates, objective.needs_render
             )
             total = objective(prediction, batch).total
             if total.item() < best:
                 best, best_code = total.item(), _positive(code).map(lambda x: x.detach().clone())
-            optimizer.zero_grad()
-            total.backward()
-            optimizer.step()
+            if step < refinement.steps:
+                optimizer.zero_grad()
+                total.backward()
+                optimizer.step()
     with torch.no_grad():
         return reconstructor.decode(best_code, batch.camera, estimates, render=True)
 

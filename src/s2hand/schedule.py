@@ -33,8 +33,3 @@ def halve_at(
     """
     steps = [milestone / epochs * total_steps for milestone in milestones]
     return LambdaLR(optimizer, lambda step: 0.5 ** sum(step >= at for at in steps))
-
-
-def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """No change."""
-    return LambdaLR(optimizer, lambda step: 1.0)

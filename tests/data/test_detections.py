@@ -253,3 +253,8 @@ class TestImageSize:
     def test_without_a_size_pixels_stay(self) -> None:
         found = some(1)
         assert found.on_frames(np.array([[50, 100]])) is found
+
+
+def test_a_missing_file_says_what_detections_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nope\.json: no such detection file.*formats\.md"):
+        read_detections(tmp_path / "nope.json")

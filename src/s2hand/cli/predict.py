@@ -52,9 +52,13 @@ def batches(dataset: FramesDataset, positions: Sequence[int], size: int) -> Iter
 
 
 def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
-    """The network's word, or refined against the frame's own detections and pixels."""
+    """The network's word, or each frame refined against its own detections and pixels."""
     if refine_steps:
-        return refine(module.reconstructor, module.objective, batch, Refinement(refine_steps))
+        # One by one: the best code of a frame is then its own, whatever it was batched with.
+        frames = [batch[i : i + 1] for i in range(len(batch.index))]
+        settings = Refinement(refine_steps)
+        refined = [refine(module.reconstructor, module.objective, f, settings) for f in frames]
+        return Prediction.cat(refined)
     with torch.no_grad():
         return module.reconstructor(batch, render=False)
 

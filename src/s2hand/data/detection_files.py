@@ -28,6 +28,7 @@ def read_detections(path: str | Path, side: str = "right") -> Detections:
     ``side`` chooses the hand in OpenPose files; a file that names its side must agree.
 
     Raises:
+        FileNotFoundError: if there is none.
         ValueError: naming the file, the value and the remedy.
     """
     path = Path(path)
@@ -35,6 +36,11 @@ def read_detections(path: str | Path, side: str = "right") -> Detections:
         raise ValueError(f"side={side!r}; use 'right' or 'left'")
     if path.is_dir():
         return _read_openpose(path, side)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such detection file or folder; detections are 2D keypoints per frame, in "
+            "one of the forms of docs/formats.md"
+        )
     content = read_json(path)
     if isinstance(content, dict):
         return _read_own(path, content, side)
