@@ -34,6 +34,6 @@ def test_a_real_video_is_fitted_from_its_detections_alone(
     before = trainer.test(module, data, verbose=False)[0]["test/error_2d_confident_px"]
     trainer.fit(module, data)
     after = trainer.test(module, data, verbose=False)[0]["test/error_2d_confident_px"]
-    # 1200 steps reach less than 4 px; a constant hand in the middle of the crop has over 20.
+    # 900 steps reach about 4 px; a constant hand in the middle of the crop has over 20.
     assert before > 20
     assert after < 12
