@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fixtures.frames import PlainFrames
-from fixtures.runs import Interrupt, fit, last_checkpoint
+from fixtures.runs import Interrupt, constant_rate, fit, last_checkpoint
 from s2hand.build import make_data, make_module
 from s2hand.data.module import HandDataModule
 from s2hand.module import S2Hand, mean_hand
@@ -37,7 +37,7 @@ class Watch(pl.Callback):
 def plain_sgd(cfg: DictConfig, lr: float) -> None:
     """Steps that can be computed by hand."""
     cfg.optim.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": lr}
-    cfg.optim.schedule = {"_target_": "s2hand.schedule.constant", "_partial_": True}
+    cfg.optim.schedule = constant_rate()
     cfg.trainer.gradient_clip_val = None
 
 

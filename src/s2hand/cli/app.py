@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -91,9 +91,9 @@ def message(error: BaseException) -> str:
     """What to tell a person: a constructor's own words where Hydra wrapped them."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return message(error.__cause__)
-    if isinstance(error, MissingMandatoryValue):
-        key = re.sub(r"^data\.(train|val|test)\.", "dataset.", str(error.full_key or "a value"))
-        return f"{key} is missing: give it on the command line, as {key}=..."
+    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+    if isinstance(error, OmegaConfBaseException) and missing:
+        return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
     if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
         return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
     return str(error)
