@@ -67,8 +67,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} is no readable checkpoint ({error})") from error
+    except Exception as error:  # torch's own words advise to unpickle the file all the same
+        raise CheckpointError(
+            f"{path} is no readable checkpoint: it is damaged, or holds more than tensors and "
+            "plain values"
+        ) from error
     record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
     if not isinstance(record, dict) or not _RECORD.issubset(record):
         raise CheckpointError(f"{path} was not written by s2hand-train: it has no 's2hand' record")

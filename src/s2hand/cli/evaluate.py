@@ -34,8 +34,11 @@ def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
     given = cfg.get("data") or OmegaConf.create({})
     if "_target_" in given:
         given.train = given.val = None  # what only training needs may be missing
-        OmegaConf.resolve(given)
-        return given
+        chosen = OmegaConf.create(
+            OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
+        )
+        assert isinstance(chosen, DictConfig)
+        return chosen
     data = OmegaConf.create(recorded)
     OmegaConf.set_struct(data, True)  # an unknown key fails
     merged = OmegaConf.merge(data, given)

@@ -65,7 +65,8 @@ def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
 
 def frame_stems(names: Sequence[str]) -> list[str]:
     """A file name per frame, no two alike, none that leads out of the output folder."""
-    stems = [Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] or "frame" for name in names]
+    bare = [Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] for name in names]
+    stems = [name.lstrip(".") or "frame" for name in bare]
     count = Counter(stems)
     return [s if count[s] == 1 else f"{s}-{i:06d}" for i, s in enumerate(stems)]
 

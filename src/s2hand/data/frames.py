@@ -27,7 +27,7 @@ from s2hand.data.crops import (
     runs_of,
 )
 from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections import SIDES, Detections
 from s2hand.data.video import Video, open_source
 from s2hand.geometry.camera import (
     crop_affine,
@@ -99,6 +99,8 @@ class FramesDataset(HandDataset):
         skip: Sequence[str] = (),
         cache_dir: str | Path | None = None,
     ) -> None:
+        if side not in SIDES:
+            raise ValueError(f"side={side!r}; use 'right' or 'left'")
         self.source, self.image_px, self.mirrored = Path(source), image_px, side == "left"
         self._source = open_source(self.source, skip)
         self._sequence = isinstance(self._source, Video) if sequence is None else sequence

@@ -1,0 +1,197 @@
+"""``s2hand-evaluate``: numbers, pictures, a mesh and a page for one checkpoint."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from omegaconf import OmegaConf
+from PIL import Image
+
+from fixtures.freihand import FreiHandTree
+from fixtures.runs import run_command
+from s2hand.build import load, make_data
+from s2hand.cli import evaluate
+from s2hand.cli.evaluate import data_config, main, results_folder, write_predictions
+from s2hand.metric.hands import HandMetrics
+from s2hand.types import HandBatch
+
+NAMES = {
+    "pa_mpjpe_mm", "pa_mpvpe_mm", "rr_mpjpe_mm", "auc_pa_50mm", "f5", "f15", "f5_pa", "f15_pa",
+    "error_2d_px", "error_2d_confident_px",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(smoke_run: Path) -> Path:
+    return smoke_run / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def results(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that one evaluation wrote."""
+    out = tmp_path_factory.mktemp("results")
+    assert run_command(main, f"checkpoint={checkpoint}", f"out={out}", "examples=3") == 0
+    return out
+
+
+def test_metrics_are_those_of_the_test_set(results: Path, checkpoint: Path) -> None:
+    report = json.loads((results / "metrics.json").read_text())
+    assert report["frames"] == 16
+    assert report["hand"] == "open"
+    assert Path(report["checkpoint"]) == checkpoint
+    assert set(report["metrics"]) == {"model", "mean pose"}
+    assert set(report["metrics"]["model"]) == NAMES
+    assert set(report["metrics"]["mean pose"]) == {"pa_mpjpe_mm", "pa_mpvpe_mm"}
+    module = load(checkpoint)
+    recorded = OmegaConf.create({"data": module.record["config"]["data"]})
+    metric = HandMetrics()
+    with torch.no_grad():
+        for batch in make_data(recorded, module).test_dataloader():
+            metric.update(module(batch, render=False), batch)
+    for name, value in metric.compute().items():
+        assert report["metrics"]["model"][name] == pytest.approx(float(value), rel=1e-4)
+
+
+def test_the_panel_has_a_row_per_example(results: Path) -> None:
+    with Image.open(results / "panel.png") as image:
+        assert image.size == (6 * 224, 18 + 3 * 224)
+
+
+def test_the_mesh_reads_again(results: Path) -> None:
+    mesh = trimesh.load(results / "hand.glb", force="mesh")
+    assert mesh.faces.shape == (1538, 3)
+    assert len(mesh.vertices) == 778
+    assert 0.05 < np.ptp(mesh.vertices, axis=0).max() < 0.4, "metres"
+    content = (results / "hand.glb").read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    (primitive,) = json.loads(content[20 : 20 + size])["meshes"][0]["primitives"]
+    assert "COLOR_0" in primitive["attributes"]
+
+
+def test_the_page_needs_nothing_but_itself(results: Path) -> None:
+    page = (results / "index.html").read_text()
+    metrics = json.loads((results / "metrics.json").read_text())["metrics"]
+    for name, value in metrics["model"].items():
+        assert name in page
+        assert f"{value:.3f}" in page
+    loaded = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]+)\)""", page)
+    assert all(source.startswith("data:") for pair in loaded for source in pair if source)
+    assert not re.search(r"https?:|//cdn|@import|\bimport\s*\(|fetch\(|XMLHttpRequest", page)
+    assert not re.search(r"\$\{?[a-z]", page.replace("${", "") if "`" in page else page)
+
+
+def test_results_lie_with_the_run_unless_told_otherwise(tmp_path: Path) -> None:
+    def folder(checkpoint: Path, out: Path | None = None) -> Path:
+        return results_folder(
+            OmegaConf.create({"checkpoint": str(checkpoint), "out": out and str(out)})
+        )
+
+    assert folder(tmp_path / "run" / "checkpoints" / "last.ckpt") == tmp_path / "run"
+    assert folder(tmp_path / "downloads" / "model.ckpt") == tmp_path / "downloads"
+    assert folder(tmp_path / "x.ckpt", tmp_path / "out") == tmp_path / "out"
+
+
+def test_evaluating_leaves_no_folder_behind(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [f"checkpoint={checkpoint}", "out=out", "examples=1", "+data.batch_size=5"]
+    assert run_command(main, *arguments) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_values_of_the_recorded_data_can_be_changed(checkpoint: Path) -> None:
+    recorded: dict[str, Any] = load(checkpoint).record["config"]["data"]
+    cfg = OmegaConf.create({"data": {"batch_size": 3, "test": {"size": 4}}})
+    changed = data_config(cfg, recorded)
+    assert (changed.batch_size, changed.test.size) == (3, 4)
+    assert changed.test.image_px == recorded["test"]["image_px"]
+    with pytest.raises(Exception, match="sise"):
+        data_config(OmegaConf.create({"data": {"test": {"sise": 4}}}), recorded)
+
+
+def test_another_dataset_with_labels(
+    checkpoint: Path, freihand: FreiHandTree, tmp_path: Path
+) -> None:
+    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "examples=1", "data=freihand"]
+    arguments += [f"dataset.root={freihand.root}", "data.num_workers=0", "data.test.image_px=64"]
+    assert run_command(main, *arguments) == 0
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["frames"] == len(freihand.evaluation_joints)
+    assert "pa_mpjpe_mm" in report["metrics"]["model"]
+
+
+def test_own_pictures_without_labels(
+    checkpoint: Path, freihand: FreiHandTree, tmp_path: Path
+) -> None:
+    pictures = freihand.root / "evaluation" / "rgb"
+    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "examples=1", "data=frames"]
+    arguments += [
+        f"dataset.source={pictures}",
+        f"dataset.detections={freihand.evaluation_detections}",
+    ]
+    assert run_command(main, *arguments) == 0
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(report["metrics"]) == {"model"}
+    assert set(report["metrics"]["model"]) == {"error_2d_px", "error_2d_confident_px"}
+
+
+def test_a_leaderboard_file_holds_every_frame_in_order(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load(checkpoint)
+    data = make_data(OmegaConf.create({"data": module.record["config"]["data"]}), module)
+    write = evaluate.write_freihand
+    monkeypatch.setattr(evaluate, "write_freihand", lambda path, j, v: write(path, j, v, frames=16))
+    write_predictions(module, data, tmp_path / "pred.json")
+    joints, vertices = json.loads((tmp_path / "pred.json").read_text())
+    frames: Any = data.dataset("test")
+    with torch.no_grad():
+        hand = module(HandBatch.stack([frames[13]]), render=False).hand
+    np.testing.assert_allclose(joints[13], hand.joints[0, 0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(vertices[13], hand.vertices[0, 0].numpy(), atol=1e-5)
+    assert len(joints) == len(vertices) == 16
+
+
+def test_a_leaderboard_file_of_another_split_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "pred_json=true"]
+    assert run_command(main, *arguments) == 1
+    assert "3960" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "checkpoint is missing: give it on the command line"),
+        (["checkpoint=none.ckpt"], "no checkpoint none.ckpt"),
+        (["checkpoint={text}"], "is no readable checkpoint"),
+        (["checkpoint={real}", "hand_file=none.npz"], "no hand model at none.npz"),
+        (["checkpoint={real}", "+data.test.sise=3"], "sise"),
+        (["checkpoint={real}", "data=freihand"], "dataset.root is missing"),
+        (["checkpoint={real}", "data=freihand", "dataset.root='no[b]where'"], "no[b]where"),
+    ],
+)
+def test_errors_are_one_message(
+    arguments: list[str],
+    said: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    names = {"text": tmp_path / "text.ckpt", "real": checkpoint}
+    filled = [argument.format(**names) for argument in arguments]
+    assert run_command(main, f"out={tmp_path}", *filled) == 1
+    message = capsys.readouterr().err
+    assert message.count("error:") == 1
+    assert said in message
+    assert "Traceback" not in message
