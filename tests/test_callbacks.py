@@ -56,6 +56,9 @@ def test_panels_are_written_after_every_validation_and_at_the_end(
         def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
             modes.append(pl_module.training)
 
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            modes.append(pl_module.training)
+
     logger = Images(tmp_path)
     module_trainer = fit(smoke, [Panels(folder, count=2), Mode(), _Loggers(logger)], save=False)
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -70,7 +73,7 @@ def test_panels_are_written_after_every_validation_and_at_the_end(
     assert (folder / "latest.png").read_bytes() == newest
     assert newest != (folder / "step_0000002.png").read_bytes()
     assert small_panel == [False, False]
-    assert modes == [True, True, True], "training goes on in training mode"
+    assert modes == [True] * 4, "the model is left in the mode it was in"
     assert logger.images == [("panels", size, 2), ("panels", size, 3)]
     assert module_trainer[1].global_step == 3
 

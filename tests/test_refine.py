@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -86,6 +88,11 @@ def test_it_works_where_gradients_are_off(module: S2Hand, batch: HandBatch) -> N
     assert not refined.hand.vertices.requires_grad
 
 
-def test_the_scale_stays_positive(module: S2Hand, batch: HandBatch) -> None:
-    refined = run(module, batch, 4, lr=1.0)
-    assert (refined.hand.code.scale > 0).all()
+def test_a_scale_that_changes_its_sign_counts_by_its_magnitude(
+    module: S2Hand, batch: HandBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, estimates = module.reconstructor.encode(batch)
+    turned = replace(code, scale=-code.scale)
+    monkeypatch.setattr(module.reconstructor, "encode", lambda batch: (turned, estimates))
+    refined = run(module, batch, 0)
+    torch.testing.assert_close(refined.hand.code.scale, code.scale)
