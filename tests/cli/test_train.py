@@ -137,9 +137,7 @@ def test_a_run_killed_after_any_step_ends_as_if_it_had_not_been(
     [
         ("on_train_batch_start", 4),
         ("on_train_batch_end", 3),  # the last of an epoch
-        ("on_validation_start", 0),
         ("on_validation_end", 0),
-        ("on_train_epoch_start", 1),
         ("on_train_epoch_end", 0),
         ("on_train_end", 0),
     ],
