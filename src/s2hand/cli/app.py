@@ -135,6 +135,7 @@ def quiet_libraries() -> None:
         ".*Sparse invariant checks.*",
         r".*module\(s\) in eval mode.*",  # the frozen stages
         ".*your dataloader is not resumable.*",  # the datamodule is
+        ".*sync_dist=True.*",  # the metrics join their processes themselves
         ".*Total length of `list` across ranks is zero.*",  # no validation set
     ):
         warnings.filterwarnings("ignore", text)
