@@ -267,6 +267,14 @@ def test_a_sweep_gives_every_job_its_own_folder(tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_failed_job_does_not_stop_a_sweep_but_its_exit_code_tells(tmp_path: Path) -> None:
+    arguments = ["experiment=smoke", f"paths.runs={tmp_path}", "trainer.max_steps=1"]
+    arguments += ["callbacks.panels=null", "loss=[shape]", "loss.shape.weight=0,1"]
+    assert run_command(main, "-m", *arguments) == 1
+    (finished,) = tmp_path.glob("smoke/*/checkpoints/last.ckpt")
+    assert "loss.shape.weight=1" in finished.parents[1].name
+
+
 def test_a_sweep_minimises_a_metric_and_never_the_loss(smoke_run: Path) -> None:
     cfg = compose_config("train")
     assert cfg.sweep_metric == "val/pa_mpjpe_mm"
