@@ -17,8 +17,8 @@ from PIL import Image
 from fixtures.freihand import FreiHandTree
 from fixtures.runs import run_command
 from s2hand.build import load, make_data
-from s2hand.cli import evaluate
 from s2hand.cli.evaluate import data_config, main, results_folder, write_predictions
+from s2hand.cli.train import main as train_main
 from s2hand.metric.hands import HandMetrics
 from s2hand.types import HandBatch
 
@@ -143,13 +143,9 @@ def test_own_pictures_without_labels(
     assert set(report["metrics"]["model"]) == {"error_2d_px", "error_2d_confident_px"}
 
 
-def test_a_leaderboard_file_holds_every_frame_in_order(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_leaderboard_file_holds_every_frame_in_order(checkpoint: Path, tmp_path: Path) -> None:
     module = load(checkpoint)
     data = make_data(OmegaConf.create({"data": module.record["config"]["data"]}), module)
-    write = evaluate.write_freihand
-    monkeypatch.setattr(evaluate, "write_freihand", lambda path, j, v: write(path, j, v, frames=16))
     write_predictions(module, data, tmp_path / "pred.json")
     joints, vertices = json.loads((tmp_path / "pred.json").read_text())
     frames: Any = data.dataset("test")
@@ -160,12 +156,35 @@ def test_a_leaderboard_file_holds_every_frame_in_order(
     assert len(joints) == len(vertices) == 16
 
 
-def test_a_leaderboard_file_of_another_split_is_refused(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_freihand_is_trained_on_evaluated_and_written(
+    freihand: FreiHandTree, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "pred_json=true"]
-    assert run_command(main, *arguments) == 1
-    assert "3960" in capsys.readouterr().err
+    """The commands alone, from FreiHAND's files to its leaderboard file."""
+    run = tmp_path / "run"
+    arguments = [
+        "data=freihand", f"paths.run={run}", f"dataset.root={freihand.root}",
+        f"dataset.detections={freihand.training_detections}",
+        f"dataset.eval_detections={freihand.evaluation_detections}",
+        "data.batch_size=2", "data.num_workers=0", "data.train.val_count=2", "data.val.val_count=2",
+        "data.train.image_px=64", "data.val.image_px=64", "data.test.image_px=64",
+        "model.network.encoder.name=mobilenetv3_small_050", "model.network.encoder.weights=none",
+        "model.network.encoder.input_px=64", "render.resolution=32", "trainer.max_steps=2",
+        "trainer.val_check_interval=2",
+    ]  # fmt: skip
+    assert run_command(train_main, *arguments) == 0
+    last = run / "checkpoints" / "last.ckpt"
+    assert run_command(main, f"checkpoint={last}", f"out={tmp_path}", "pred_json=true") == 0
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(report["metrics"]["model"]) == NAMES
+    joints, vertices = (np.array(x) for x in json.loads((tmp_path / "pred.json").read_text()))
+    frames = len(freihand.evaluation_joints)
+    assert joints.shape == (frames, 21, 3)
+    assert vertices.shape == (frames, 778, 3)
+    # Metres in the camera: a hand in front of it whose span is a hand's.
+    assert (joints[..., 2] > 0.1).all()
+    spans = np.ptp(joints, axis=1).max(-1)
+    assert ((spans > 0.05) & (spans < 0.5)).all()
+    assert "leaderboard takes 3960" in caplog.text
 
 
 @pytest.mark.parametrize(

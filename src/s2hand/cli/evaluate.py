@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from s2hand.data.module import HandDataModule
 from s2hand.export.mesh import write_mesh
 from s2hand.export.page import write_page
 from s2hand.files import atomic_path, write_json
-from s2hand.metric.leaderboard import write_freihand
+from s2hand.metric.leaderboard import FREIHAND_FRAMES, write_freihand
 from s2hand.module import S2Hand
 from s2hand.panel import panel
 from s2hand.types import HandBatch
+
+_log = logging.getLogger(__name__)
 
 
 def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
@@ -72,13 +75,24 @@ def measure(
 
 @torch.no_grad()
 def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
-    """FreiHAND's ``pred.json``: joints and vertices of every test frame, metres, in order."""
+    """FreiHAND's ``pred.json``: joints and vertices of every test frame, metres, in order.
+
+    Every frame of the test set once; a set that is not the leaderboard's is written with a warning.
+
+    Raises:
+        ValueError: if the test set comes in windows, which hold a frame several times.
+    """
+    frames = len(data.dataset("test"))
+    if frames != FREIHAND_FRAMES:
+        _log.warning(
+            "%s: %d frames; FreiHAND's leaderboard takes %d", path, frames, FREIHAND_FRAMES
+        )
     joints, vertices = [], []
     for batch in data.test_dataloader():
         hand = module(batch.to(module.device), render=False).hand.fold()
         joints.append(hand.joints.numpy(force=True))
         vertices.append(hand.vertices.numpy(force=True))
-    write_freihand(path, np.concatenate(joints), np.concatenate(vertices))
+    write_freihand(path, np.concatenate(joints), np.concatenate(vertices), frames)
 
 
 @torch.no_grad()
