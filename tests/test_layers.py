@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "s2hand"
 
 LAYERS = [
-    {"files"},
+    {"files", "pickles"},
     {"types", "window"},
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "export"},

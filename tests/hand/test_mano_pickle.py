@@ -13,7 +13,7 @@ from scipy.sparse import csc_matrix
 
 from fixtures.mano_pickles import chumpy_classes, python2_pickle, write_mano_pickle
 from s2hand.hand import mano_pickle
-from s2hand.hand.mano_pickle import ALLOWED, named_objects, read_mano_pickle
+from s2hand.hand.mano_pickle import ALLOWED, read_mano_pickle
 from s2hand.hand.model_file import load_hand_model
 
 
@@ -76,53 +76,15 @@ def test_anything_else_is_refused_by_name_before_anything_runs(tmp_path, monkeyp
 
 def test_the_allow_list_is_exact():
     assert {name for _, name in ALLOWED} == {
-        *("_reconstruct", "ndarray", "dtype", "csc_matrix", "Ch", "Select", "set")
+        *("_reconstruct", "ndarray", "dtype", "scalar", "encode", "bytes"),
+        *("csc_matrix", "Ch", "Select", "set"),
     }
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"Pstranger\n.", "PERSID"),
-        (b"\x80\x02\x82\x01.", "EXT1"),
-        (b"\x80\x02(i__builtin__\nset\n.", "holds a set"),
-        (b"\x80\x02(iposix\nsystem\n.", "posix.system"),
-        # builtins.eval named through the memo, which a scan of strings alone would miss
-        (b"\x80\x04\x8c\x08builtins\x94\x8c\x04eval\x94h\x00h\x01\x93.", r"builtins\.eval"),
-        # two strings, but by the time they are a name something else has touched the stack
-        (b"\x80\x04\x8c\x08builtins\x8c\x04eval20\x93.", "run time"),
-        (b"\x80\x02Nr\xff\xff\xff\x7f.", "memo index"),
-        (b"\x80\x02}q\x00", "not a readable pickle"),
-        (b"MANO", "not a readable pickle"),
-        (b"", "not a readable pickle"),
-    ],
-)
-def test_pickles_that_dodge_the_scan_are_refused(tmp_path, data, reason):
-    with pytest.raises(ValueError, match=reason) as caught:
-        read_mano_pickle(_write(tmp_path / "odd.pkl", data))
-    assert "odd.pkl" in str(caught.value)
-
-
-def test_the_unpickler_itself_refuses_what_the_scan_would_miss(tmp_path, monkeypatch):
-    path = _write(tmp_path / "evil.pkl", pickle.dumps(_Hostile(tmp_path / "touched"), 2))
-    monkeypatch.setattr(mano_pickle, "named_objects", lambda data: [])
-    with pytest.raises(ValueError, match=r"refused: posix\.system"):
-        read_mano_pickle(path)
-    assert not (tmp_path / "touched").exists()
-
-
-def test_object_arrays_are_refused(tmp_path):
-    path = _write(tmp_path / "a.pkl", python2_pickle({"a": np.array([1, None], dtype=object)}))
-    with pytest.raises(ValueError, match="type 'O8'"):
-        read_mano_pickle(path)
-
-
-def test_an_array_larger_than_its_bytes_is_refused_without_allocating(tmp_path):
-    data = python2_pickle({"a": np.zeros(7)})
-    assert data.count(b"K\x07\x85") == 1  # the tuple (7,)
-    huge = data.replace(b"K\x07\x85", b"\x8a\x05" + (10**11).to_bytes(5, "little") + b"\x85")
-    with pytest.raises(ValueError, match="needs 800000000000 bytes, has 56 bytes"):
-        read_mano_pickle(_write(tmp_path / "a.pkl", huge))
+@pytest.mark.parametrize("content", [{1, 2}, [1.0], "MANO"])
+def test_a_pickle_of_something_else_is_refused(tmp_path, content):
+    with pytest.raises(ValueError, match=r"odd\.pkl: holds a (set|list|str), a MANO file holds"):
+        read_mano_pickle(_write(tmp_path / "odd.pkl", python2_pickle(content)))
 
 
 def test_indices_outside_their_source_are_refused(tmp_path):
@@ -136,7 +98,7 @@ def test_indices_outside_their_source_are_refused(tmp_path):
 
 def test_a_file_of_impossible_size_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(mano_pickle, "MAX_FILE_BYTES", 3)
-    with pytest.raises(ValueError, match="4 bytes; a MANO file has about 4 MB"):
+    with pytest.raises(ValueError, match="4 bytes, which is too large for a MANO file"):
         read_mano_pickle(_write(tmp_path / "a.pkl", b"MANO"))
 
 
@@ -155,9 +117,3 @@ def test_damaged_files_give_arrays_or_a_value_error(tmp_path_factory, damage):
     except ValueError:
         return
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
-
-
-def test_named_objects_lists_names_of_every_protocol():
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        names = named_objects(pickle.dumps(os.path.join, protocol))
-        assert names == [("posixpath", "join")]
