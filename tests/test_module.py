@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fixtures.frames import PlainFrames
-from fixtures.runs import Interrupt, constant_rate, fit, last_checkpoint
+from fixtures.runs import Interrupt, compose_config, constant_rate, fit, last_checkpoint
 from s2hand.build import make_data, make_module
 from s2hand.data.module import HandDataModule
-from s2hand.module import S2Hand, mean_hand
+from s2hand.module import S2Hand, S2HandVideo, mean_hand
 from s2hand.objective import NonFiniteLossError
 from s2hand.types import HandBatch, HandCode
 
@@ -225,7 +226,10 @@ def measure(module: S2Hand, data: HandDataModule) -> dict[str, Tensor]:
 def test_without_labels_only_image_errors_are_measured(smoke: DictConfig) -> None:
     module = make_module(smoke)
     found = measure(module, HandDataModule(test=lambda: PlainFrames(4, image_px=64)))
-    assert set(found) == {"test/error_2d_px", "test/error_2d_confident_px"}
+    motion = {"jitter_root_mm_frame2", "jitter_camera_mm_frame2"}
+    consistency = {"shape_sd", "bone_sd_mm", "texture_sd"}
+    names = {"error_2d_px", "error_2d_confident_px"} | motion | consistency
+    assert set(found) == {f"test/{name}" for name in names}
 
 
 def test_with_labels_the_mean_pose_is_measured_beside_the_model(smoke: DictConfig) -> None:
@@ -266,3 +270,44 @@ def test_a_run_stopped_by_an_error_says_that_it_can_go_on(smoke: DictConfig, cap
         fit(smoke, [Interrupt("on_train_batch_end", 1, "RuntimeError")])
     assert "stopped at step 2" in caplog.text
     assert torch.load(last_checkpoint(smoke), weights_only=True)["global_step"] == 2
+
+
+def video_config(tmp_path: Path, *overrides: str) -> DictConfig:
+    """S2HAND(V) at the size of the smoke run."""
+    return compose_config(
+        "train", "experiment=video", "data.batch_size=2", "data.train.sequences=2",
+        "data.val.sequences=1", "data.train.renderer.resolution=32",
+        *(f"data.{split}.image_px=64" for split in ("train", "val", "test")),
+        *(f"data.{split}.frames_per_sequence=6" for split in ("train", "val", "test")),
+        "model.network.encoder.name=mobilenetv3_small_050", "model.network.encoder.weights=none",
+        "model.network.encoder.input_px=64", "render.resolution=32", "trainer.max_steps=2",
+        "trainer.val_check_interval=2", "callbacks.panels=null", "callbacks.progress=null",
+        "logger=none", "+trainer.enable_progress_bar=false",
+        f"paths.runs={tmp_path}", *overrides,
+    )  # fmt: skip
+
+
+def test_windows_with_temporal_terms_train_and_validation_measures_motion(
+    tmp_path: Path,
+) -> None:
+    module, trainer = fit(video_config(tmp_path), save=False)
+    assert isinstance(module, S2HandVideo)
+    logged = trainer.callback_metrics
+    for name in ("quaternion_slerp", "texture_consistency", "shape_consistency"):
+        assert logged[f"train/{name}"] > 0
+    for name in ("acceleration_error_pa_mm_frame2", "acceleration_error_root_mm_s2", "texture_sd"):
+        assert logged[f"val/{name}"] > 0
+
+
+def test_image_and_video_modules_exchange_their_weights(smoke: DictConfig, tmp_path: Path) -> None:
+    image = make_module(smoke)
+    video = make_module(video_config(tmp_path))
+    assert type(image) is S2Hand
+    video.load_state_dict(image.state_dict())
+    image.load_state_dict(video.state_dict())
+
+
+def test_a_temporal_term_on_single_frames_says_what_to_set(tmp_path: Path) -> None:
+    cfg = video_config(tmp_path, "window=image")
+    with pytest.raises(ValueError, match=r"'quaternion_slerp' compares at least 3.*window=clip5"):
+        fit(cfg, save=False)

@@ -24,3 +24,15 @@ def test_an_image_is_a_window_of_one() -> None:
 def test_empty_windows_are_refused(frames: int, stride: int) -> None:
     with pytest.raises(ValueError, match=rf"frames={frames}, stride={stride}\): both"):
         Window(frames, stride)
+
+
+@pytest.mark.parametrize("overlap", [-1, 4, 9])
+def test_windows_share_fewer_frames_than_they_have(overlap: int) -> None:
+    with pytest.raises(ValueError, match=rf"frames=4, overlap={overlap}\): .* 0 to 3 frames"):
+        Window(4, overlap=overlap)
+
+
+def test_the_step_leaves_the_overlap() -> None:
+    assert Window(5).step == 1
+    assert Window(5, overlap=0).step == 5
+    assert Window(5, stride=2, overlap=3).step == 4

@@ -16,7 +16,7 @@ from s2hand.checkpoint import check_hand, check_targets, read_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.hand.mano import ManoHead
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.module import S2Hand
+from s2hand.module import S2Hand, S2HandVideo
 from s2hand.objective import Objective, Term
 
 RECORDED = ("model", "loss", "optim", "data")
@@ -43,17 +43,22 @@ def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
 
 def _with_hand(make: Callable[..., Any], hand: ManoHead) -> Callable[..., Any]:
     """Whoever has an argument named ``hand`` gets the run's hand model; no YAML names it."""
+    if isinstance(make, partial):  # a dataset made of a dataset that wants it
+        inner = {k: _with_hand(v, hand) for k, v in make.keywords.items() if isinstance(v, partial)}
+        make = partial(make, **inner)
     takes_it = "hand" in inspect.signature(make).parameters
     return partial(make, hand=hand) if takes_it else make
 
 
 def make_module(cfg: DictConfig) -> S2Hand:
-    """The LightningModule of a configuration."""
+    """The LightningModule of a configuration: S2HAND(V) where a loss compares frames."""
     reconstructor = make_reconstructor(cfg)
+    objective = make_objective(cfg, reconstructor)
     augment = cfg.get("augment")
-    return S2Hand(
+    module = S2HandVideo if objective.is_temporal else S2Hand
+    return module(
         reconstructor,
-        make_objective(cfg, reconstructor),
+        objective,
         optimizer=hydra.utils.instantiate(cfg.optim.optimizer, _convert_="all"),
         schedule=hydra.utils.instantiate(cfg.optim.schedule, _convert_="all"),
         augment=hydra.utils.instantiate(augment, _convert_="all") if augment else None,
@@ -90,6 +95,28 @@ def git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
+def configured(
+    checkpoint: dict[str, Any], path: str | Path, hand: str | Path | None = None
+) -> DictConfig:
+    """The configuration that a checkpoint carries, ready to rebuild its model.
+
+    Args:
+        checkpoint: what :func:`read_checkpoint` read from ``path``.
+        path: where from, for the message of an error.
+        hand: where the hand model file lies on this machine, if elsewhere than in training.
+
+    Raises:
+        CheckpointError: the configuration names foreign code.
+    """
+    config = checkpoint["s2hand"]["config"]
+    check_targets(config, path)
+    cfg: DictConfig = OmegaConf.create(config)
+    cfg.model.network.encoder.weights = "none"  # the state dict brings them
+    if hand is not None:
+        cfg.model.hand.model = str(hand)
+    return cfg
+
+
 def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> S2Hand:
     """The model of a checkpoint, in evaluation mode.
 
@@ -104,11 +131,7 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
         HandModelMismatchError: ``hand`` is another model than the one trained on.
     """
     checkpoint = read_checkpoint(path)
-    check_targets(checkpoint["s2hand"]["config"], path)
-    cfg = OmegaConf.create(checkpoint["s2hand"]["config"])
-    cfg.model.network.encoder.weights = "none"  # the state dict brings them
-    if hand is not None:
-        cfg.model.hand.model = str(hand)
+    cfg = configured(checkpoint, path, hand)
     OmegaConf.set_struct(cfg, True)  # an unknown key fails
     for key, value in overrides.items():
         OmegaConf.update(cfg, key, value, force_add=False)

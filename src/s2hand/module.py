@@ -1,4 +1,4 @@
-"""The LightningModule: predict, loop over the losses, log, sum."""
+"""The LightningModules: predict, loop over the losses, log, sum."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from s2hand import __version__
 from s2hand.checkpoint import FORMAT, check_hand
 from s2hand.data.sampling import batches_seen
 from s2hand.metric.hands import HandMetrics
+from s2hand.metric.sequences import SequenceMetrics
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.objective import Objective
 from s2hand.types import HandBatch, HandCode, Prediction
@@ -53,8 +54,10 @@ class S2Hand(pl.LightningModule):
                 "val": HandMetrics(mesh=False),
                 "test": HandMetrics(),
                 "mean_pose": HandMetrics(mesh=False),
+                "sequences": SequenceMetrics(),
             }
         )
+        self._has_sequences = False
 
     def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
         """Reconstruct the hands of a batch."""
@@ -83,30 +86,57 @@ class S2Hand(pl.LightningModule):
             augmented: HandBatch = self.augment(batch)
         return augmented
 
+    def on_validation_epoch_start(self) -> None:
+        """Learn which frames of the validation set follow each other."""
+        self._begin_sequences("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Learn which frames of the test set follow each other."""
+        self._begin_sequences("test")
+
+    def _begin_sequences(self, split: str) -> None:
+        frames = self.trainer.datamodule.dataset(split)  # type: ignore[attr-defined]
+        metric: Any = self.metrics["sequences"]
+        metric.reset()
+        metric.segments = [run for run in frames.segments() if len(run) > 2]
+        metric.fps = frames.fps
+        self._has_sequences = bool(metric.segments)
+
     def validation_step(self, batch: HandBatch, batch_idx: int) -> None:
         """Update the metrics; nothing is rendered."""
-        self.metrics["val"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
+        self._measure("val", batch)
 
     def test_step(self, batch: HandBatch, batch_idx: int) -> None:
         """Update the metrics, mesh metrics included, and those of the mean pose beside them."""
-        self.metrics["test"].update(self.reconstructor(batch, render=False), batch)  # type: ignore[operator]
+        self._measure("test", batch)
         if batch.labels is not None:
             self.metrics["mean_pose"].update(mean_hand(self.reconstructor, batch), batch)  # type: ignore[operator]
 
+    def _measure(self, split: str, batch: HandBatch) -> None:
+        prediction = self.reconstructor(batch, render=False)
+        self.metrics[split].update(prediction, batch)  # type: ignore[operator]
+        if self._has_sequences:
+            self.metrics["sequences"].update(prediction, batch)  # type: ignore[operator]
+
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
-        self._log_metrics("val")
+        self._log_split("val")
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``, and ``mean_pose/...`` where labels were there to compare with."""
-        self._log_metrics("test")
+        self._log_split("test")
         if self.metrics["mean_pose"].update_called:
-            self._log_metrics("mean_pose")
+            self._log_metrics("mean_pose", "mean_pose")
 
-    def _log_metrics(self, split: str) -> None:
-        metric: Any = self.metrics[split]
+    def _log_split(self, split: str) -> None:
+        self._log_metrics(split, split)
+        if self._has_sequences:
+            self._log_metrics(split, "sequences")
+
+    def _log_metrics(self, prefix: str, name: str) -> None:
+        metric: Any = self.metrics[name]
         values = metric.compute()
-        self.log_dict({f"{split}/{name}": value.float() for name, value in values.items()})
+        self.log_dict({f"{prefix}/{key}": value.float() for key, value in values.items()})
         metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -137,6 +167,23 @@ class S2Hand(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the codes of another hand model."""
         check_hand(checkpoint, self.reconstructor.hand.name, self.reconstructor.hand.fingerprint)
+
+
+class S2HandVideo(S2Hand):
+    """S2HAND(V): the same network and step on windows of a video, with temporal terms.
+
+    Its weights are those of :class:`S2Hand`, so an image checkpoint loads into it strictly
+    (``init_from``) and its own loads for single images.
+    """
+
+    def on_fit_start(self) -> None:
+        """Refuse windows that are too short for a temporal term, before anything is computed.
+
+        Raises:
+            ValueError: naming the term and the configuration to set.
+        """
+        frames = self.trainer.datamodule.window.frames  # type: ignore[attr-defined]
+        self.objective.check_frames(frames)
 
 
 @torch.no_grad()

@@ -94,6 +94,25 @@ class Objective(nn.Module):
         """Whether any term reads the 2D estimator."""
         return any(loss.needs_estimate for loss in self.losses.values())
 
+    @property
+    def is_temporal(self) -> bool:
+        """Whether any term compares frames."""
+        return any(loss.min_frames > 1 for loss in self.losses.values())
+
+    def check_frames(self, frames: int) -> None:
+        """Raise unless windows of so many frames are enough for every term.
+
+        Raises:
+            ValueError: naming the first term that needs more, and the configuration to set.
+        """
+        for name, loss in self.losses.items():
+            if frames < loss.min_frames:
+                raise ValueError(
+                    f"loss term {name!r} compares at least {loss.min_frames} frames, but a window "
+                    f"holds {frames}: set a longer one, e.g. `window=clip5`, or leave it out of "
+                    "the `loss` list"
+                )
+
     def forward(self, prediction: Prediction, batch: HandBatch) -> LossReport:
         """Evaluate every term; only terms that declare it see ``batch.labels``.
 
@@ -101,6 +120,7 @@ class Objective(nn.Module):
             ValueError: the batch or prediction lacks what a term reads.
             NonFiniteLossError: a term is NaN or infinite.
         """
+        self.check_frames(batch.confidence.shape[1])
         for name, loss in self.losses.items():
             _check_needs(name, loss, prediction, batch)
         if prediction.render is not None and self.needs_render:
@@ -122,7 +142,6 @@ class Objective(nn.Module):
 
 def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch) -> None:
     """Raise, naming the term and the remedy, if something that ``loss`` reads is missing."""
-    frames = batch.confidence.shape[1]
     missing = None
     if loss.needs_render and prediction.render is None:
         missing = "compares pixels, but the hand was not rendered: call the model with render=True"
@@ -132,11 +151,6 @@ def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch
         )
     elif loss.needs_labels and batch.labels is None:
         missing = "reads 3D labels, but this batch has none: choose data with labels"
-    elif frames < loss.min_frames:
-        missing = (
-            f"compares at least {loss.min_frames} frames, but a window holds {frames}: set a "
-            "longer one, e.g. `window=clip5`"
-        )
     if missing:
         raise ValueError(f"loss term {name!r} {missing}, or leave it out of the `loss` list")
 

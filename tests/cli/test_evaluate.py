@@ -23,8 +23,8 @@ from s2hand.metric.hands import HandMetrics
 from s2hand.types import HandBatch
 
 NAMES = {
-    "pa_mpjpe_mm", "pa_mpvpe_mm", "rr_mpjpe_mm", "auc_pa_50mm", "f5", "f15", "f5_pa", "f15_pa",
-    "error_2d_px", "error_2d_confident_px",
+    "pa_mpjpe_mm", "pa_mpvpe_mm", "rr_mpjpe_mm", "st_mpjpe_mm", "auc_pa_50mm", "f5", "f15",
+    "f5_pa", "f15_pa", "error_2d_px", "error_2d_confident_px",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -65,6 +66,35 @@ def test_a_window_makes_clips_of_frames_in_order() -> None:
     batch: HandBatch = next(iter(data.train_dataloader()))
     assert batch.image.shape == (2, 3, 3, 16, 16)
     assert (batch.index.diff(dim=1) == 2).all()
+
+
+def test_evaluation_goes_frame_by_frame_whatever_the_window() -> None:
+    data = HandDataModule(test=lambda: PlainFrames(7), window=Window(3), batch_size=2)
+    assert indices(data.test_dataloader()) == [[0, 1, 2, 3, 4, 5], [6]]
+    assert {batch.image.shape[1] for batch in data.test_dataloader()} == {1}
+
+
+class TwoRecordings(PlainFrames):
+    """A long recording and a short one."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [f"{'long' if i < 30 else 'short'}/{i}" for i in range(self.count)]
+
+    def segments(self) -> list[Sequence[int]]:
+        return [range(30), range(30, self.count)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_windows_are_drawn_evenly_over_recordings_on_any_worker_count(workers: int) -> None:
+    data = HandDataModule(
+        train=lambda: TwoRecordings(36), window=Window(3), batch_size=4, num_workers=workers
+    )
+    seen = indices(data.train_dataloader())
+    alone = HandDataModule(train=lambda: TwoRecordings(36), window=Window(3), batch_size=4)
+    assert seen == indices(alone.train_dataloader())
+    short = sum(index >= 30 for batch in seen for index in batch)
+    assert short == pytest.approx(16, abs=1)
 
 
 def test_features_are_served_beside_the_pixels_of_every_split() -> None:

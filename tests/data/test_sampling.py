@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler
 
-from s2hand.data.sampling import ShuffleSampler
+from s2hand.data.sampling import ShuffleSampler, balanced_order
 
 
 class Run:
@@ -75,3 +76,25 @@ def test_epochs_and_seeds_differ_and_do_not_repeat_each_other() -> None:
     orders = {epoch(number, seed) for number in range(4) for seed in range(4)}
     assert len(orders) == 16
     assert epoch(2, 3) == epoch(2, 3)
+
+
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6), seed=st.integers(0, 9))
+def test_every_group_has_an_equal_share(sizes: list[int], seed: int) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    order = balanced_order(np.random.default_rng(seed), groups)
+    assert len(order) == len(groups)
+    shares = np.bincount(groups[order], minlength=len(sizes))
+    assert shares.max() - shares.min() <= 1
+    for group, size in enumerate(sizes):  # nothing comes again before all of its group was shown
+        shown = order[groups[order] == group]
+        for start in range(0, len(shown), size):
+            assert len(set(shown[start : start + size])) == len(shown[start : start + size])
+
+
+def test_a_sampler_of_groups_is_balanced_resumable_and_shared_by_processes() -> None:
+    groups = np.array([0] * 17 + [1] * 3)
+    first = list(ShuffleSampler(20, 4, lambda: 0, groups=groups))
+    assert np.bincount(groups[first]).tolist() == [10, 10]
+    assert list(ShuffleSampler(20, 4, lambda: 2, groups=groups)) == first[8:]
+    shares = [list(ShuffleSampler(20, 4, lambda: 0, 0, 2, rank, groups)) for rank in (0, 1)]
+    assert shares == [first[0::2], first[1::2]]

@@ -61,8 +61,11 @@ def test_a_window_joins_frames_along_time():
     present=st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=6),
     frames=st.integers(1, 6),
     stride=st.integers(1, 4),
+    shared=st.none() | st.integers(0, 5),
 )
-def test_windows_are_exactly_those_without_a_cut(present, frames, stride):
+def test_windows_are_exactly_those_without_a_cut(present, frames, stride, shared):
+    overlap = None if shared is None else shared % frames
+    step = 1 if overlap is None else (frames - overlap) * stride
     numbers = [[n for n, there in enumerate(run) if there] for run in present]
     expected = [
         [(s, start + k * stride) for k in range(frames)]
@@ -71,18 +74,25 @@ def test_windows_are_exactly_those_without_a_cut(present, frames, stride):
         # Every frame from the first to the last is there, also those the stride leaves out.
         if start + (frames - 1) * stride < len(run)
         and all(run[start : start + (frames - 1) * stride + 1])
+        and (start - beginning(run, start)) % step == 0
     ]
     dataset = Recording(numbers)
     if not expected:
         with pytest.raises(ValueError, match="window"):
-            WindowedDataset(dataset, Window(frames, stride))
+            WindowedDataset(dataset, Window(frames, stride, overlap))
         return
-    windows = WindowedDataset(dataset, Window(frames, stride))
+    windows = WindowedDataset(dataset, Window(frames, stride, overlap))
     found = [[dataset.numbers[i] for i in windows[w].index.tolist()] for w in range(len(windows))]
     assert found == expected
-    segments = dataset.segments()
-    for w, frames_of_window in enumerate(windows.frames.tolist()):
-        assert set(frames_of_window) <= set(segments[windows.segment_ids[w]])
+    recordings = sorted({frames[0][0] for frames in expected})
+    assert windows.recordings.tolist() == [recordings.index(frames[0][0]) for frames in expected]
+
+
+def beginning(run: list[bool], frame: int) -> int:
+    """The first frame of the unbroken run that ``frame`` is in."""
+    while frame > 0 and run[frame - 1]:
+        frame -= 1
+    return frame
 
 
 def test_a_dataset_in_another_order_than_time():

@@ -106,9 +106,13 @@ def sequence(b: int, t: int) -> Hand:
     return Hand(code, torch.zeros(b, t, 778, 3), joints.clone(), torch.zeros(b, t, 16, 4))
 
 
+def parts(hand: Hand) -> tuple[Tensor, Tensor, Tensor]:
+    return hand.joints, hand.code.shape, hand.code.texture
+
+
 def test_a_constant_hand_is_consistent() -> None:
     metric = SequenceConsistency()
-    metric.update(sequence(2, 4))
+    metric.update(*parts(sequence(2, 4)))
     assert all(value.item() == pytest.approx(0, abs=1e-9) for value in metric.compute().values())
 
 
@@ -120,7 +124,7 @@ def test_consistency_is_the_population_deviation_over_time_of_each_sequence() ->
     hand.joints[:, 1] *= 1.5
     lengths = (hand.joints[0, 0, 1:] - hand.joints[0, 0, _parents()]).norm(dim=-1)
     metric = SequenceConsistency()
-    metric.update(hand)
+    metric.update(*parts(hand))
     result = metric.compute()
     assert result["shape_sd"].item() == pytest.approx(0.05)
     assert result["texture_sd"].item() == pytest.approx(0.1)
@@ -134,4 +138,4 @@ def _parents() -> list[int]:
 def test_a_single_frame_has_no_consistency() -> None:
     metric = SequenceConsistency()
     with pytest.raises(ValueError, match="2 or more"):
-        metric.update(sequence(1, 1))
+        metric.update(*parts(sequence(1, 1)))

@@ -78,9 +78,6 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
     """FreiHAND's ``pred.json``: joints and vertices of every test frame, metres, in order.
 
     Every frame of the test set once; a set that is not the leaderboard's is written with a warning.
-
-    Raises:
-        ValueError: if the test set comes in windows, which hold a frame several times.
     """
     frames = len(data.dataset("test"))
     if frames != FREIHAND_FRAMES:

@@ -20,6 +20,9 @@ class HandDataset(Dataset[HandBatch], ABC):
     ``HandBatch.stack``; windows of several frames are made by :mod:`s2hand.data.windows`.
     """
 
+    fps: float | None = None
+    """Frames per second of the recordings, where it is known."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of frames."""
@@ -31,7 +34,7 @@ class HandDataset(Dataset[HandBatch], ABC):
     @property
     @abstractmethod
     def names(self) -> Sequence[str]:
-        """A name per frame, unique within the dataset."""
+        """A name per frame, unique within the dataset: ``recording/frame`` where there are some."""
 
     @property
     @abstractmethod
@@ -45,6 +48,10 @@ class HandDataset(Dataset[HandBatch], ABC):
         so a window taken within a run never crosses a cut.
         """
         return [(index,) for index in range(len(self))]
+
+    def recording(self, index: int) -> str:
+        """Which recording a frame is of: its name up to the last slash."""
+        return self.names[index].rpartition("/")[0]
 
     def prepare(self) -> None:
         """Do once what is slow, such as writing a cache; called before any worker starts."""

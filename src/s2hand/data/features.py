@@ -39,7 +39,7 @@ class FeatureDataset(HandDataset):
     def __init__(
         self, dataset: HandDataset, extract: Extract, extract_key: str, cache: Path | None = None
     ) -> None:
-        self.dataset = dataset
+        self.dataset, self.fps = dataset, dataset.fps
         self._extract: Extract | None = extract
         self._key = content_key(version=VERSION, frames=dataset.content_key, extract=extract_key)
         self.folder = (cache or default_root()) / f"features-{self._key}"
@@ -73,6 +73,10 @@ class FeatureDataset(HandDataset):
     def segments(self) -> list[Sequence[int]]:
         """The dataset's own runs."""
         return self.dataset.segments()
+
+    def recording(self, index: int) -> str:
+        """The dataset's own recording."""
+        return self.dataset.recording(index)
 
     def prepare(self) -> None:
         """Compute the maps unless they are there; an interrupted computation leaves nothing.

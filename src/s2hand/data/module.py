@@ -25,8 +25,8 @@ class HandDataModule(pl.LightningDataModule):
 
     Args:
         train, val, test: make the datasets when called; made only when their stage begins.
-        window: frames per sample.
-        batch_size: clips per batch.
+        window: frames per training sample. Validation and test go frame by frame, in order.
+        batch_size: clips per training batch; validation and test take as many frames at once.
         num_workers: loader processes; 0 loads in the training process.
         cache_features: let the build attach the frozen features of the encoder.
         seed: of the order of training samples.
@@ -49,15 +49,15 @@ class HandDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.cache_features = cache_features
         self._features: tuple[Extract, str] | None = None
-        self._datasets: dict[str, HandDataset | WindowedDataset] = {}
+        self._datasets: dict[str, HandDataset] = {}
         self._resumed = 0
 
     def use_features(self, extract: Extract, key: str) -> None:
         """Serve the frozen features that ``extract`` computes beside every image."""
         self._features = (extract, key)
 
-    def dataset(self, split: str) -> HandDataset | WindowedDataset:
-        """The dataset of a split, windowed and with features, made once."""
+    def dataset(self, split: str) -> HandDataset:
+        """The frames of a split, with features, made once."""
         if split not in self._datasets:
             make = self.makers[split]
             if make is None:
@@ -66,32 +66,46 @@ class HandDataModule(pl.LightningDataModule):
             if self._features is not None:
                 frames = FeatureDataset(frames, *self._features)
             frames.prepare()
-            single = self.window.frames == 1
-            self._datasets[split] = frames if single else WindowedDataset(frames, self.window)
+            self._datasets[split] = frames
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[HandBatch]:
-        """Shuffled; the last incomplete batch is dropped (batch norm dislikes it)."""
+        """Shuffled; windows evenly over recordings; the last incomplete batch is dropped.
+
+        (Batch norm dislikes it.)
+        """
+        samples: HandDataset | WindowedDataset = self.dataset("train")
+        groups = None
+        if self.window.frames > 1:
+            samples = WindowedDataset(self.dataset("train"), self.window)
+            groups = samples.recordings
         processes = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        length = len(self.dataset("train"))
-        sampler = ShuffleSampler(length, self.batch_size, self._seen, self.seed, *processes)
+        length = len(samples)
+        sampler = ShuffleSampler(
+            length, self.batch_size, self._seen, self.seed, *processes, groups=groups
+        )
         few = len(sampler) < self.batch_size
         if few:
             _log.warning("%d samples are fewer than one batch of %d", length, self.batch_size)
-        return self._loader("train", sampler=sampler, drop_last=not few)
+        return self._loader(samples, self.batch_size, sampler=sampler, drop_last=not few)
 
     def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
         """In order; no loader where the configuration has no validation set."""
-        return self._loader("val") if self.makers["val"] is not None else []
+        return self._in_order("val") if self.makers["val"] is not None else []
 
     def test_dataloader(self) -> DataLoader[HandBatch]:
         """In order."""
-        return self._loader("test")
+        return self._in_order("test")
 
-    def _loader(self, split: str, **options: Any) -> DataLoader[HandBatch]:
+    def _in_order(self, split: str) -> DataLoader[HandBatch]:
+        return self._loader(self.dataset(split), self.batch_size * self.window.frames)
+
+    def _loader(
+        self, samples: HandDataset | WindowedDataset, batch_size: int, **options: Any
+    ) -> DataLoader[HandBatch]:
         return DataLoader(
-            self.dataset(split),
-            self.batch_size,
+            samples,
+            batch_size,
             num_workers=self.num_workers,
             collate_fn=HandBatch.stack,
             persistent_workers=self.num_workers > 0,

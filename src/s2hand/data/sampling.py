@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytorch_lightning as pl
+from jaxtyping import Int
 from torch.utils.data.distributed import DistributedSampler
 
 
 class ShuffleSampler(DistributedSampler[int]):
-    """Each epoch a permutation of 0..length-1, entered where the run stands.
+    """Each epoch a new order of 0..length-1, entered where the run stands.
+
+    Without ``groups`` it is a permutation. With them every group has an equal share of the epoch,
+    however many samples it holds: a large group shows some, a small one repeats its own.
 
     What comes next depends on ``seed`` and on how many batches the run has seen, and on nothing
     else: not on Lightning's count of epochs, which a run that stopped within one raises by one.
@@ -22,6 +26,7 @@ class ShuffleSampler(DistributedSampler[int]):
         seed: of the permutations.
         num_replicas: processes that share the samples, each taking every n-th.
         rank: which of them this is.
+        groups: [length] the group of every sample, 0..g-1, such as its recording.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class ShuffleSampler(DistributedSampler[int]):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        groups: Int[np.ndarray, " length"] | None = None,
     ) -> None:
         super().__init__(
             range(length),  # type: ignore[arg-type]
@@ -40,14 +46,36 @@ class ShuffleSampler(DistributedSampler[int]):
             seed=seed,
             drop_last=True,
         )
-        self.length, self.batch_size, self.seen = length, batch_size, seen
+        self.length, self.batch_size, self.seen, self.groups = length, batch_size, seen, groups
         self.batches = max(self.num_samples // batch_size, 1)
 
     def __iter__(self) -> Iterator[int]:
         epoch, done = divmod(self.seen(), self.batches)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+        rng = np.random.default_rng([self.seed, epoch])
+        groups = self.groups
+        order = rng.permutation(self.length) if groups is None else balanced_order(rng, groups)
         own = order[self.rank : self.total_size : self.num_replicas]
         return iter(own[done * self.batch_size :].tolist())
+
+
+def balanced_order(
+    rng: np.random.Generator, groups: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+    """n of the samples 0..n-1 in which every group appears equally often, give or take one.
+
+    The groups take turns in an order drawn anew for each round; each goes through its samples in
+    random order, and begins anew when it has shown all.
+    """
+    n, count = len(groups), int(groups.max()) + 1
+    rounds = -(-n // count)
+    turns = np.concatenate([rng.permutation(count) for _ in range(rounds)])[:n]
+    order = np.empty(n, np.int64)
+    for group in range(count):
+        members, places = np.flatnonzero(groups == group), np.flatnonzero(turns == group)
+        passes = -(-len(places) // len(members))
+        shown = np.concatenate([rng.permutation(members) for _ in range(max(passes, 1))])
+        order[places] = shown[: len(places)]
+    return order
 
 
 def batches_seen(trainer: pl.Trainer) -> int:

@@ -15,8 +15,8 @@ from s2hand.window import Window
 class WindowedDataset(Dataset[HandBatch]):
     """Every window that lies within one of a dataset's segments, [t, ...] without batch dimension.
 
-    Windows overlap: one begins at every frame that has enough successors. Segments shorter than a
-    window give none.
+    Windows begin ``window.step`` frames apart, from the first frame of each segment on. Segments
+    shorter than a window give none. ``recordings`` [m] numbers the recording of every window.
 
     Raises:
         ValueError: if no segment is long enough, naming the lengths.
@@ -25,7 +25,7 @@ class WindowedDataset(Dataset[HandBatch]):
     def __init__(self, dataset: HandDataset, window: Window) -> None:
         self.dataset, self.window = dataset, window
         segments = dataset.segments()
-        self.segment_ids, self.frames = _windows(segments, window)
+        self.frames = _windows(segments, window)
         if len(self.frames) == 0:
             longest = max(map(len, segments), default=0)
             raise ValueError(
@@ -33,6 +33,8 @@ class WindowedDataset(Dataset[HandBatch]):
                 f"frames; the longest of the {len(segments)} runs of consecutive frames has "
                 f"{longest}: take fewer frames or a smaller stride"
             )
+        names = [dataset.recording(int(first)) for first in self.frames[:, 0]]
+        self.recordings = np.unique(names, return_inverse=True)[1]
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -43,14 +45,14 @@ class WindowedDataset(Dataset[HandBatch]):
         return HandBatch.cat([self.dataset[frame] for frame in self.frames[index].tolist()])
 
 
-def _windows(segments: list[Sequence[int]], window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """[m] segment of each window and [m, frames] indices of its frames."""
+def _windows(segments: list[Sequence[int]], window: Window) -> np.ndarray:
+    """[m, frames] indices of the frames of every window."""
     offsets = np.arange(window.frames) * window.stride
-    counts = [max(len(segment) - window.span + 1, 0) for segment in segments]
     runs = [
-        np.asarray(segment)[np.arange(count)[:, None] + offsets]
-        for segment, count in zip(segments, counts, strict=True)
-        if count
+        np.asarray(segment)[
+            np.arange(0, len(segment) - window.span + 1, window.step)[:, None] + offsets
+        ]
+        for segment in segments
+        if len(segment) >= window.span
     ]
-    frames = np.concatenate(runs) if runs else np.empty((0, window.frames), np.int64)
-    return np.repeat(np.arange(len(segments)), counts), frames
+    return np.concatenate(runs) if runs else np.empty((0, window.frames), np.int64)

@@ -7,7 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from s2hand.geometry.procrustes import procrustes_align, root_align, warn_mirrored
+from s2hand.geometry.procrustes import (
+    procrustes_align,
+    root_align,
+    scale_translation_align,
+    warn_mirrored,
+)
 from s2hand.metric.joints import PROTOCOLS, area_under_curve, point_distances
 from s2hand.metric.mesh import f_scores
 from s2hand.types import HandBatch, Labels, Prediction
@@ -16,6 +21,7 @@ NAMES = (
     "pa_mpjpe_mm",
     "pa_mpvpe_mm",
     "rr_mpjpe_mm",
+    "st_mpjpe_mm",
     "auc_pa_50mm",
     "f5",
     "f15",
@@ -25,9 +31,10 @@ NAMES = (
     "error_2d_confident_px",
 )
 """PA: Procrustes-aligned, joints and vertices each by themselves. RR: wrists put together, nothing
-else. MPJPE and MPVPE: mean distance of joints, of vertices. AUC: area under PCK of the PA joints,
-0 to 50 mm. F: share of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are
-against the detections, over keypoints with confidence above 0 and above 0.5."""
+else. ST: HO-3D's scale-translation alignment, by the wrist and the middle finger's base. MPJPE and
+MPVPE: mean distance of joints, of vertices. AUC: area under PCK of the PA joints, 0 to 50 mm. F:
+share of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are against the
+detections, over keypoints with confidence above 0 and above 0.5."""
 
 
 class HandMetrics(Metric):
@@ -88,6 +95,8 @@ class HandMetrics(Metric):
         within = (distances <= thresholds[:, None, None]).double()
         self._add("pa_mpjpe_mm", 1000 * distances)
         self._add("rr_mpjpe_mm", 1000 * point_distances(root_align(predicted, true), true))
+        scaled = scale_translation_align(predicted, true)
+        self._add("st_mpjpe_mm", 1000 * point_distances(scaled, true))
         # Every frame has all its joints, so the mean of the areas is the area of the mean curve.
         self._add("auc_pa_50mm", area_under_curve(within, thresholds))
 

@@ -11,7 +11,6 @@ from torchmetrics import Metric
 
 from s2hand.geometry.procrustes import procrustes_align
 from s2hand.geometry.skeleton import bone_lengths
-from s2hand.types import Hand
 
 MotionAlignment = Literal["camera", "root", "pa"]
 
@@ -122,12 +121,17 @@ class SequenceConsistency(Metric):
         self.add_state("totals", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("sequences", torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, hand: Hand) -> None:
-        """Add b whole sequences [b, t, ...] of at least two frames."""
-        b, t = hand.joints.shape[:2]
+    def update(
+        self,
+        joints: Float[Tensor, "b t 21 3"],
+        shape: Float[Tensor, "b t 10"],
+        texture: Float[Tensor, "b t 778 3"],
+    ) -> None:
+        """Add b whole sequences of at least two frames; joints in metres."""
+        b, t = joints.shape[:2]
         if t < 2:
             raise ValueError(f"a sequence of {t} frame has no deviation over time: give 2 or more")
-        series = (hand.code.shape, 1000 * bone_lengths(hand.joints), hand.code.texture)
+        series = (shape, 1000 * bone_lengths(joints), texture)
         for position, values in enumerate(series):
             deviation = values.double().std(dim=1, correction=0)
             self.totals[position] += deviation.flatten(1).mean(1).sum()

@@ -1,0 +1,106 @@
+"""The video metrics as validation and evaluation log them, from frames in any batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from s2hand.metric.motion import MotionAlignment, MotionErrors, SequenceConsistency
+from s2hand.types import HandBatch, Prediction
+
+MOTION: dict[str, MotionAlignment] = {
+    "acceleration_error_pa": "pa",
+    "acceleration_error_root": "root",
+    "jitter_root": "root",
+    "jitter_camera": "camera",
+    "true_jitter_root": "root",
+}
+"""Motion metrics and their alignment. ``true_jitter_root`` is that of the labels: a hand that never
+moves has about this acceleration error, so read the error beside the position errors."""
+UNITS = ("mm_frame2", "mm_s2")
+_SHORTEST = 3
+_PARTS = {"index": 1, "joints": 63, "truth": 63, "shape": 10, "texture": 2334}
+
+
+class SequenceMetrics(Metric):
+    """Motion errors and consistency over the unbroken runs of frames of a dataset.
+
+    ``segments`` and ``fps`` say which frames follow each other and how fast; set them before
+    ``compute``. Runs of fewer than three frames do not count, and frames without finite labels
+    break the runs of what reads labels.
+    """
+
+    full_state_update = False
+    rows: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segments: Sequence[Sequence[int]] = ()
+        self.fps: float | None = None
+        # Flat float32 (exact for indices below 2^24): what a process without frames sends is too.
+        self.add_state("rows", [], dist_reduce_fx="cat")
+
+    def update(self, prediction: Prediction, batch: HandBatch) -> None:
+        """Keep joints, betas and texture of every frame, 10 kB each."""
+        hand = prediction.hand
+        truth = torch.nan * hand.joints if batch.labels is None else batch.labels.joints
+        parts = (batch.index, hand.joints, truth, hand.code.shape, hand.code.texture)
+        n = batch.index.numel()
+        self.rows.append(torch.cat([part.float().reshape(n, -1) for part in parts], 1).flatten())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every metric that the frames seen can give, float64 scalars: ``<name>_<unit>``.
+
+        The names are those of :data:`MOTION`, in mm/frame^2 and with a frame rate in mm/s^2, and
+        those of :class:`SequenceConsistency`.
+        """
+        motion = {name: MotionErrors(how, self.fps) for name, how in MOTION.items()}
+        consistency = SequenceConsistency()
+        index, frames = self._frames()
+        for segment in self.segments:
+            numbers = np.flatnonzero(np.isin(segment, index))
+            if len(numbers) >= _SHORTEST:
+                rows = frames[np.searchsorted(index, np.asarray(segment)[numbers])][None]
+                joints, truth, shape, texture = rows.split(list(_PARTS.values())[1:], 2)
+                joints, truth = joints.unflatten(2, (21, 3)), truth.unflatten(2, (21, 3))
+                _add_motion(motion, joints, truth, torch.from_numpy(numbers)[None])
+                consistency.update(joints, shape, texture.unflatten(2, (778, 3)))
+        found: dict[str, Tensor] = {}
+        for name, metric in motion.items():
+            kind = "acceleration_error" if name.startswith("acceleration") else "jitter"
+            values = metric.compute() if metric.update_called else {}
+            found |= {
+                f"{name}_{u}": values[f"{kind}_{u}"] for u in UNITS if f"{kind}_{u}" in values
+            }
+        return found | (consistency.compute() if consistency.update_called else {})
+
+    def _frames(self) -> tuple[Int[np.ndarray, " n"], Float[Tensor, "n d"]]:
+        """Sorted indices of the frames seen, each once, and what is known of them."""
+        width = sum(_PARTS.values())
+        rows = dim_zero_cat(self.rows).cpu() if len(self.rows) else torch.empty(0)
+        rows = rows.view(-1, width)
+        index, first = np.unique(rows[:, 0].numpy().astype(np.int64), return_index=True)
+        return index, rows[first, 1:]
+
+
+def _add_motion(
+    metrics: dict[str, MotionErrors],
+    joints: Float[Tensor, "1 t 21 3"],
+    truth: Float[Tensor, "1 t 21 3"],
+    numbers: Int[Tensor, "1 t"],
+) -> None:
+    """Add one run; ``numbers`` are positions within it, so that a missing frame is a cut."""
+    metrics["jitter_camera"].update(joints, frames=numbers)
+    metrics["jitter_root"].update(joints, frames=numbers)
+    known = truth.isfinite().flatten(2).all(-1)[0]
+    if known.any():
+        joints, truth, numbers = joints[:, known], truth[:, known], numbers[:, known]
+        metrics["true_jitter_root"].update(truth, frames=numbers)
+        metrics["acceleration_error_pa"].update(joints, truth, numbers)
+        metrics["acceleration_error_root"].update(joints, truth, numbers)
