@@ -20,7 +20,7 @@ from s2hand.geometry.skeleton import (
     JointConvention,
 )
 from s2hand.hand.mano import ManoHead
-from s2hand.hand.model_file import load_hand_model
+from s2hand.hand.model_file import HandModel, load_hand_model
 from s2hand.types import HandCode
 
 
@@ -317,3 +317,22 @@ def test_natural_poses_are_the_same_hands_with_a_flat_zero() -> None:
         for head in (mean, flat)
     ]
     torch.testing.assert_close(posed[0], posed[1], atol=1e-5, rtol=0)
+
+
+def test_the_rest_hand_is_shaped_but_not_placed(model: HandModel, head: ManoHead) -> None:
+    shape = torch.linspace(-2, 2, 10)
+    vertices, joints = head.rest(shape)
+    expected = model.v_template + model.shapedirs @ shape.double().numpy()
+    np.testing.assert_allclose(vertices.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(joints.numpy(), model.J_regressor @ expected, atol=1e-6)
+    flat = ManoHead(model, convention="smplx", flat_hand_mean=True)
+    turned_back = replace(
+        _zero_code(1), rotation=torch.tensor([[-torch.pi, 0, 0]]), shape=shape[None]
+    )
+    posed = flat(turned_back)
+    inner = [TO_COMMON["mano"].index(joint) for joint in range(16)]
+    away = turned_back.translation
+    torch.testing.assert_close(posed.vertices[0] - away, vertices, atol=2e-6, rtol=0)
+    torch.testing.assert_close(posed.joints[0, inner] - away, joints, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(head.skin_weights.numpy(), model.weights, atol=1e-7)
+    assert head.parents == MANO_PARENTS

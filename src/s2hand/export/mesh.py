@@ -15,6 +15,12 @@ from s2hand.files import atomic_path
 OPENCV_TO_GLTF = np.array([1.0, -1.0, -1.0])
 """glTF has y up and looks along -z."""
 
+SKIN_MATERIAL = {
+    "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.8},
+    "doubleSided": True,
+}
+"""glTF's default material is polished metal seen from outside only."""
+
 
 def write_mesh(
     path: str | Path,
@@ -41,6 +47,23 @@ def write_mesh(
     if writer is None:
         raise ValueError(f"cannot write {path}: use one of {', '.join(_WRITERS)}")
     colors = np.full((len(vertices), 3), 0.7) if colors is None else colors
+    check_mesh(path, vertices, faces, colors)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(writer(vertices, faces, np.clip(colors, 0.0, 1.0)))
+
+
+def check_mesh(
+    path: str | Path,
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colors: Float[np.ndarray, "v 3"],
+) -> None:
+    """Refuse what makes no mesh.
+
+    Raises:
+        ValueError: for a face without its vertex, colours that do not fit in number, or values
+            that are not finite.
+    """
     if colors.shape != vertices.shape:
         raise ValueError(f"{len(colors)} colours for {len(vertices)} vertices: give one each")
     if not (np.isfinite(vertices).all() and np.isfinite(colors).all()):
@@ -49,8 +72,6 @@ def write_mesh(
         raise ValueError(
             f"faces name vertices {faces.min()}..{faces.max()}, the mesh has 0..{len(vertices) - 1}"
         )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(writer(vertices, faces, np.clip(colors, 0.0, 1.0)))
 
 
 def _obj(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> bytes:
@@ -75,13 +96,7 @@ def _glb(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> bytes:
 
 
 def _add_material(tree: dict[str, Any]) -> None:
-    """Skin: glTF's default material is polished metal seen from outside only."""
-    tree["materials"] = [
-        {
-            "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.8},
-            "doubleSided": True,
-        }
-    ]
+    tree["materials"] = [SKIN_MATERIAL]
     for mesh in tree["meshes"]:
         for primitive in mesh["primitives"]:
             primitive["material"] = 0

@@ -48,6 +48,7 @@ class ManoHead(nn.Module):
     albedo: Tensor | None
     natural_poses: Tensor | None
     angle_limits: Tensor
+    skin_weights: Tensor
     _frames: Tensor
     _components: Tensor
     _components_inverse: Tensor
@@ -78,6 +79,8 @@ class ManoHead(nn.Module):
             convention = JointConvention.preset(convention)
         self.name, self.side, self.fingerprint = model.name, model.side, model.fingerprint
         self.num_pca, self.convention = num_pca, convention
+        self.flat_hand_mean = flat_hand_mean
+        self.parents = tuple(model.parents.tolist())
         self._mano = _smplx_mano(model)
 
         components = model.hands_components[:num_pca]
@@ -92,6 +95,7 @@ class ManoHead(nn.Module):
             "albedo": model.albedo,
             "natural_poses": poses,
             "angle_limits": angle_limits().numpy(),
+            "skin_weights": model.weights,
             "_frames": joint_frames(model),
             "_components": components,
             "_components_inverse": inverse,
@@ -115,7 +119,7 @@ class ManoHead(nn.Module):
                 x.to(self._mean).reshape(-1, x.shape[-1])
                 for x in (code.pose, code.shape, code.scale, code.rotation, code.translation)
             )
-            fingers = pose @ self._components + self._mean
+            fingers = self.finger_rotations(pose)
             posed = self._mano(
                 betas=shape, global_orient=torch.zeros_like(rotation), hand_pose=fingers
             )
@@ -133,10 +137,28 @@ class ManoHead(nn.Module):
                 quaternions=torch.cat([root[:, None], local], 1).reshape(*lead, 16, 4),
             )
 
+    def rest(self, shape: Float[Tensor, " 10"]) -> tuple[Tensor, Tensor]:
+        """The shaped hand before it is posed, as other programs skin it.
+
+        With ``skin_weights`` [778, 16] and ``parents`` (16 ids, -1 at the wrist) it can be posed
+        anywhere by linear blend skinning. That leaves out the pose correctives, which move
+        vertices of a bent hand by millimetres.
+
+        Returns:
+            Vertices [778, 3] and the 16 chain joints [16, 3] in MANO order, metres, in the model
+            file's axes: neither scaled nor turned.
+        """
+        vertices = self._mano.v_template + self._mano.shapedirs @ shape.to(self._mean)
+        return vertices, self._mano.J_regressor @ vertices
+
     def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
         """The joint regressor and the convention's fingertips on any posed mesh, common order."""
         inner = self._mano.J_regressor @ vertices
         return self._gather(inner, vertices)
+
+    def finger_rotations(self, pose: Float[Tensor, "*n p"]) -> Float[Tensor, "*n 45"]:
+        """Absolute rotations (axis-angle, radians, MANO order) of pose coefficients."""
+        return pose @ self._components + self._mean
 
     def pca_coefficients(self, axis_angle: Float[Tensor, "*n 45"]) -> Float[Tensor, "*n p"]:
         """Pose coefficients nearest to finger rotations (axis-angle, radians, MANO order).
