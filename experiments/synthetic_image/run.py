@@ -1,7 +1,7 @@
 """Rendered hands from all sides: 2D supervision alone, against 3D supervision, and three seeds.
 
-python experiments/synthetic_image/run.py            # everything that is not done yet
-python experiments/synthetic_image/run.py --report   # tables and curves of what is done
+python -m experiments.synthetic_image.run            # everything that is not done yet
+python -m experiments.synthetic_image.run --report   # tables and curves of what is done
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ import argparse
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from experiments.study import command
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/synthetic_image")
@@ -66,11 +62,6 @@ def run(name: str) -> None:
         command("s2hand-train", *STUDIES[name])
     if not (folder / "metrics.json").is_file():
         command("s2hand-evaluate", f"checkpoint={folder}/checkpoints/last.ckpt")
-
-
-def command(program: str, *arguments: str) -> None:
-    """Run one of the package's commands of this Python's environment."""
-    subprocess.run([Path(sys.executable).parent / program, *arguments], check=True)
 
 
 def report() -> None:

@@ -73,7 +73,8 @@ def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
         if make is not None:
             data.makers[split] = _with_hand(make, module.reconstructor.hand)
     encoder = module.reconstructor.network.encoder
-    if encoder.frozen_stride and data.cache_features and module.augment is None:
+    keeps_pixels = module.augment is None or not module.augment.changes_pixels
+    if encoder.frozen_stride and data.cache_features and keeps_pixels:
         data.use_features(encoder.frozen_maps, encoder.frozen_key)
     return data
 

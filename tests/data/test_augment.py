@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.video import dot_centre, dot_frame
-from s2hand.data.augment import Augment
+from s2hand.data.augment import Augment, EqualConfidence
 from s2hand.geometry.camera import project
 from s2hand.geometry.rotation import axis_angle_to_matrix
 from s2hand.types import Camera, HandBatch, Labels
@@ -176,3 +176,12 @@ def test_cached_features_are_refused() -> None:
 def test_bad_options_are_refused(options: dict) -> None:
     with pytest.raises(ValueError, match=str(next(iter(options)))):
         Augment(**options)
+
+
+def test_equal_confidence_forgets_how_sure_the_detector_was_in_training_only() -> None:
+    batch = batch_of(px=8)
+    batch.confidence[0, 0, :3] = torch.tensor([0.0, 0.2, 0.9])
+    equal = EqualConfidence()
+    assert equal(batch).confidence[0, 0, :4].tolist() == [0, 1, 1, 1]
+    assert equal(batch).image is batch.image
+    assert equal.eval()(batch) is batch

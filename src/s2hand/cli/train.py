@@ -10,6 +10,7 @@ import hydra
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
+from s2hand.adaptation import freeze_batch_norm
 from s2hand.build import make_data, make_module
 from s2hand.checkpoint import CheckpointFiles, check_hand, read_checkpoint
 from s2hand.cli.app import command, quiet_libraries
@@ -58,6 +59,8 @@ def main(cfg: DictConfig) -> float:
     module = make_module(cfg)
     if cfg.init_from:
         initialise(module, cfg.init_from)
+    if cfg.freeze_batch_norm:
+        freeze_batch_norm(module)
     data = make_data(cfg, module)
     trainer = make_trainer(cfg)
     for logger in trainer.loggers:

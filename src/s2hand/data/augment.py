@@ -37,6 +37,8 @@ class Augment(nn.Module):
             far outside a crop.
     """
 
+    changes_pixels = True
+
     def __init__(
         self,
         rotation_deg: float = 180.0,
@@ -104,6 +106,21 @@ class Augment(nn.Module):
         exposure, saturation = factors.to(image).repeat_interleave(t, 1)
         frames = adjust_saturation_with_gray_subtraction(image.flatten(0, 1), saturation)
         return adjust_contrast(frames, exposure).unflatten(0, (b, t))
+
+
+class EqualConfidence(nn.Module):
+    """Every detected keypoint counts the same: what the confidences are worth is what this loses.
+
+    For ablations. Confidences above 0 become 1 in training; undetected keypoints stay undetected.
+    """
+
+    changes_pixels = False
+
+    def forward(self, batch: HandBatch) -> HandBatch:
+        """The batch with confidences of 0 and 1."""
+        if not self.training:
+            return batch
+        return replace(batch, confidence=(batch.confidence > 0).to(batch.confidence))
 
 
 def warp_clips(

@@ -1,0 +1,52 @@
+"""Does every group of S2HAND's losses earn its place?
+
+python -m experiments.ablate_losses.run            # what is not done yet, and the table
+python -m experiments.ablate_losses.run --report    # the table of what is done
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.study import Study, Trial
+
+HERE = Path(__file__).parent
+REGULARISERS = ["shape", "scale", "joint_angles", "laplacian", "pose_prior"]
+BONES = ["bone_orientation"]
+KEYPOINTS = ["estimator_2d", "consistency_2d"]
+PIXELS = ["photometric", "mean_colour", "ssim", "texture"]
+LADDER = {
+    "joints": ["joint_location", *REGULARISERS],
+    "bones": ["joint_location", *REGULARISERS, *BONES],
+    "keypoints": ["joint_location", *REGULARISERS, *BONES, *KEYPOINTS],
+    "pixels": ["joint_location", *REGULARISERS, *BONES, *KEYPOINTS, *PIXELS],
+    "no_confidence": ["joint_location", *REGULARISERS, *BONES, *KEYPOINTS, *PIXELS],
+}
+METRICS = {
+    "pa_mpjpe_mm": "PA-MPJPE, mm",
+    "pa_mpvpe_mm": "PA-MPVPE, mm",
+    "rr_mpjpe_mm": "RR, mm",
+    "auc_pa_50mm": "AUC",
+    "error_2d_px": "2D, px",
+}
+
+
+def training(row: str) -> list[str]:
+    """Arguments of ``s2hand-train`` for a rung of the ladder."""
+    arguments = ["experiment=synthetic_image", "data.train.size=12288", "data.test.size=1024"]
+    arguments += ["trainer.max_steps=1200", "trainer.val_check_interval=600"]
+    arguments += [f"loss=[{','.join(LADDER[row])}]"]
+    if row in ("joints", "bones"):
+        arguments += ["model.network.keypoint_net=none"]
+    if row == "no_confidence":
+        arguments += ["augment=equal_confidence"]
+    return arguments
+
+
+if __name__ == "__main__":
+    Study(
+        HERE,
+        [Trial(row, seed, training(row)) for row in LADDER for seed in range(3)],
+        METRICS,
+        plotted=["pa_mpjpe_mm", "rr_mpjpe_mm", "error_2d_px"],
+    ).main(__doc__)

@@ -1,0 +1,93 @@
+"""Which motion term? Each gets three weights to choose from on the validation sequences.
+
+python -m experiments.ablate_motion.run             # what is not done yet, and the tables
+python -m experiments.ablate_motion.run --report    # the tables of what is done
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from experiments.study import (
+    VIDEO_METRICS,
+    Metrics,
+    Study,
+    Trial,
+    command,
+    fine_tuning,
+    into_readme,
+    number,
+)
+
+HERE = Path(__file__).parent
+WEIGHTS: dict[str, tuple[float, ...]] = {
+    "quaternion_slerp": (1, 5, 20),
+    "quaternion_velocity": (0.5, 2, 8),
+    "quaternion_geodesic": (0.5, 2, 8),
+    "joint_acceleration": (1, 4, 16),
+}
+TOLERANCE = 1.01
+"""A weight may cost one per cent of PA-MPJPE and of 2D error on the validation sequences."""
+ACCELERATION = "val/acceleration_error_pa_mm_frame2"
+SHOWN = ("val/pa_mpjpe_mm", "val/error_2d_px", ACCELERATION)
+
+
+def validated(term: str | None, weight: float | None) -> Metrics:
+    """Validation metrics of one candidate; trained where that was not done yet."""
+    name = f"select_{term}_{weight:g}" if term else "select_none"
+    run = Path("runs") / HERE.name / name
+    if not (run / "train.json").is_file():
+        weights = [f"loss.{term}.weight={weight}"] if term else []
+        names = [f"study={HERE.name}", f"name={name}", "seed=100"]
+        command("s2hand-train", *fine_tuning([term] if term else []), *weights, *names)
+    metrics: Metrics = json.loads((run / "train.json").read_text())["metrics"]
+    return metrics
+
+
+def choose() -> dict[str, float]:
+    """Per term the weight of the least acceleration error within the tolerance; all in a table."""
+    none = validated(None, None)
+    lines = [
+        "| term | weight | PA, mm | 2D, px | acceleration error PA | |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    lines.append(f"| none | | {' | '.join(number(none[name]) for name in SHOWN)} | |")
+    chosen = {}
+    for term, weights in WEIGHTS.items():
+        found = {weight: validated(term, weight) for weight in weights}
+        allowed = {
+            weight: metrics[ACCELERATION]
+            for weight, metrics in found.items()
+            if all(metrics[name] <= TOLERANCE * none[name] for name in SHOWN[:2])
+        }
+        chosen[term] = min(allowed, key=lambda weight: allowed[weight]) if allowed else weights[0]
+        for weight, metrics in found.items():
+            mark = (
+                "chosen"
+                if weight == chosen[term]
+                else ""
+                if weight in allowed
+                else "costs too much"
+            )
+            cells = " | ".join(number(metrics[name]) for name in SHOWN)
+            lines.append(f"| {term} | {weight:g} | {cells} | {mark} |")
+    text = "\n".join(lines) + "\n"
+    into_readme(HERE / "README.md", text, "selection")
+    sys.stdout.write(text)
+    return chosen
+
+
+if __name__ == "__main__":
+    rows = {"none": fine_tuning([])} | {
+        term: [*fine_tuning([term]), f"loss.{term}.weight={weight}"]
+        for term, weight in choose().items()
+    }
+    Study(
+        HERE,
+        [Trial(row, seed, arguments) for row, arguments in rows.items() for seed in range(3)],
+        VIDEO_METRICS,
+        reference="none",
+        plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2"],
+    ).main(__doc__)

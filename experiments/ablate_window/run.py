@@ -1,0 +1,46 @@
+"""How long a window, and how far apart its frames?
+
+python -m experiments.ablate_window.run            # what is not done yet, and the table
+python -m experiments.ablate_window.run --report    # the table of what is done
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.study import MOTION, TEXTURE_SHAPE, VIDEO_METRICS, Study, Trial, fine_tuning
+
+HERE = Path(__file__).parent
+FRAMES_PER_STEP = 40
+WINDOWS = {
+    "n1": (1, 1),
+    "n3": (3, 1),
+    "n5": (5, 1),
+    "n9": (9, 1),
+    "n3_stride4": (3, 4),
+    "n5_stride2": (5, 2),
+    "n5_stride4": (5, 4),
+}
+"""Frames and stride; n5_stride2 and n3_stride4 span as many frames as n9."""
+
+
+def windowed(frames: int, stride: int) -> list[str]:
+    """Fine-tuning on such windows, about as many frames a step whatever their length."""
+    terms = [MOTION, *TEXTURE_SHAPE] if frames > 1 else []
+    batch = round(FRAMES_PER_STEP / frames)
+    window = [f"window.frames={frames}", f"window.stride={stride}", f"data.batch_size={batch}"]
+    return [*fine_tuning(terms), *window]
+
+
+if __name__ == "__main__":
+    Study(
+        HERE,
+        [
+            Trial(row, seed, windowed(*window))
+            for row, window in WINDOWS.items()
+            for seed in range(3)
+        ],
+        VIDEO_METRICS,
+        reference="n1",
+        plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2", "texture_sd"],
+    ).main(__doc__)

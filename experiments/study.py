@@ -1,0 +1,188 @@
+"""What the studies share: do what is missing, collect the metrics, write table and plot.
+
+A study is a list of trials. Each is a call of ``s2hand-train`` and one of ``s2hand-evaluate`` into
+``runs/<study>/<row>_s<seed>``; the trials of a row differ in the seed alone and are averaged. A
+trial that is done is not done again, an interrupted one goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+RUNS = Path("runs")
+BASE = RUNS / "synthetic_image" / "self_supervised" / "checkpoints" / "last.ckpt"
+"""The image model that the video studies start from: experiments/synthetic_image makes it."""
+FRAME_LOSSES = (
+    "joint_location", "bone_orientation", "estimator_2d", "consistency_2d", "photometric",
+    "mean_colour", "ssim", "texture", "shape", "scale", "joint_angles", "laplacian", "pose_prior",
+)  # fmt: skip
+MOTION = "quaternion_slerp"
+TEXTURE_SHAPE = ["texture_consistency", "shape_consistency", "scale_consistency"]
+VIDEO_METRICS = {
+    "pa_mpjpe_mm": "PA-MPJPE, mm",
+    "rr_mpjpe_mm": "RR, mm",
+    "error_2d_px": "2D, px",
+    "acceleration_error_pa_mm_frame2": "acceleration error PA, mm/frame²",
+    "acceleration_error_root_mm_frame2": "acceleration error RR, mm/frame²",
+    "texture_sd": "texture sd",
+    "bone_sd_mm": "bone length sd, mm",
+    "shape_sd": "betas sd",
+}
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the table at one seed."""
+
+    row: str
+    seed: int
+    train: Sequence[str]
+    """Arguments of ``s2hand-train``; none where a checkpoint is only evaluated."""
+    evaluate: Sequence[str] = ()
+    """Further arguments of ``s2hand-evaluate``."""
+
+
+@dataclass
+class Study:
+    """A named list of trials; ``metrics`` are the columns of its table, by name and heading."""
+
+    folder: Path
+    trials: Sequence[Trial]
+    metrics: dict[str, str]
+    reference: str | None = None
+    """The row that the others are compared with, in per cent."""
+    plotted: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def runs(self) -> Path:
+        """Where the trials live."""
+        return RUNS / self.folder.name
+
+    def main(self, description: str) -> None:
+        """The command line of a study."""
+        parser = argparse.ArgumentParser(description=description)
+        parser.add_argument("--report", action="store_true", help="do not train, only report")
+        parser.add_argument("--rows", nargs="*", help="these rows only")
+        options = parser.parse_args()
+        if not options.report:
+            for trial in self.trials:
+                if not options.rows or trial.row in options.rows:
+                    self.run(trial)
+        self.report()
+
+    def run(self, trial: Trial) -> None:
+        """Train and evaluate, unless it is done."""
+        run = self.runs / f"{trial.row}_s{trial.seed}"
+        if trial.train and not (run / "train.json").is_file():
+            names = [f"study={self.folder.name}", f"name={run.name}", f"seed={trial.seed}"]
+            command("s2hand-train", *trial.train, *names)
+        if not (run / "metrics.json").is_file():
+            own = [f"checkpoint={run}/checkpoints/last.ckpt"] if trial.train else []
+            command("s2hand-evaluate", *own, *trial.evaluate, f"out={run}")
+
+    def results(self) -> dict[str, list[Metrics]]:
+        """Test metrics of every trial that is done, by row."""
+        found: dict[str, list[Metrics]] = {}
+        for trial in self.trials:
+            path = self.runs / f"{trial.row}_s{trial.seed}" / "metrics.json"
+            if path.is_file():
+                metrics = json.loads(path.read_text())["metrics"]["model"]
+                found.setdefault(trial.row, []).append(metrics)
+        return found
+
+    def report(self) -> None:
+        """results.json, the table in README.md, and plot.png."""
+        results = self.results()
+        (self.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        text = table(results, self.metrics, self.reference)
+        into_readme(self.folder / "README.md", text)
+        bars(results, {m: self.metrics[m] for m in self.plotted}, self.folder / "plot.png")
+        sys.stdout.write(text)
+
+
+def fine_tuning(terms: Sequence[str]) -> list[str]:
+    """``s2hand-train`` from the base on windows of five frames, with these temporal terms.
+
+    The frames, windows and steps are the same whatever the terms.
+    """
+    losses = f"loss=[{','.join((*FRAME_LOSSES, *terms))}]"
+    start = [f"init_from={BASE}", "freeze_batch_norm=true", "trainer.max_steps=250"]
+    return ["experiment=video", *start, losses]
+
+
+def command(program: str, *arguments: str) -> None:
+    """Run one of the package's commands of this Python's environment; stop where it fails."""
+    sys.stdout.write(f"$ {program} {' '.join(arguments)}\n")
+    sys.stdout.flush()
+    subprocess.run([Path(sys.executable).parent / program, *arguments], check=True)
+
+
+def mean(values: Sequence[Metrics], metric: str) -> float:
+    """Mean of a metric over the seeds of a row; NaN where one lacks it."""
+    return float(np.mean([one.get(metric, np.nan) for one in values]))
+
+
+def table(
+    results: dict[str, list[Metrics]], metrics: dict[str, str], reference: str | None = None
+) -> str:
+    """Markdown: mean ± standard deviation over seeds, and the change against a reference row."""
+    lines = [f"| | {' | '.join(metrics.values())} |", "|---|" + "---:|" * len(metrics)]
+    for row, values in results.items():
+        cells = []
+        for metric in metrics:
+            cell = number(mean(values, metric))
+            if len(values) > 1:
+                cell += f" ± {number(float(np.std([v[metric] for v in values], ddof=1)))}"
+            if reference in results and row != reference:
+                change = mean(values, metric) / mean(results[reference], metric) - 1
+                cell += f" ({100 * change:+.0f} %)"
+            cells.append(cell)
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float) -> str:
+    """Two decimals, or three digits of what is small."""
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def into_readme(path: Path, text: str, block: str = "results") -> None:
+    """Replace what stands between the two markers ``<!-- block -->`` of a README."""
+    marker = f"<!-- {block} -->"
+    parts = path.read_text().split(marker)
+    if len(parts) != 3:
+        raise ValueError(f"{path} has no two lines {marker} to put the table between")
+    path.write_text(f"{parts[0]}{marker}\n{text}{marker}{parts[2]}")
+
+
+def bars(results: dict[str, list[Metrics]], metrics: dict[str, str], path: Path) -> None:
+    """One panel a metric, one bar a row, a dot for every seed."""
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(3.2 * len(metrics), 0.5 + 0.4 * len(results)), sharey=True,
+        layout="constrained", squeeze=False,
+    )  # fmt: skip
+    rows = list(results)
+    for axis, (metric, heading) in zip(axes[0], metrics.items(), strict=True):
+        axis.barh(rows, [mean(results[row], metric) for row in rows], color="#9ab8d8")
+        for row in rows:
+            dots = [one[metric] for one in results[row] if metric in one]
+            axis.plot(dots, [row] * len(dots), "o", color="#1f3a5f", markersize=3)
+        axis.set_xlabel(heading)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0][0].invert_yaxis()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,31 @@
+"""Does S2HAND(V) make video consistent, and what does that cost in accuracy?
+
+python -m experiments.video_vs_image.run            # what is not done yet, and the table
+python -m experiments.video_vs_image.run --report    # the table of what is done
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.study import BASE, MOTION, TEXTURE_SHAPE, VIDEO_METRICS, Study, Trial, fine_tuning
+
+HERE = Path(__file__).parent
+ROWS: dict[str, list[str]] = {
+    "fine_tuned": [],
+    "motion": [MOTION],
+    "texture_shape": TEXTURE_SHAPE,
+    "both": [MOTION, *TEXTURE_SHAPE],
+}
+
+if __name__ == "__main__":
+    Study(
+        HERE,
+        [
+            Trial("image", 0, [], [f"checkpoint={BASE}", "data=synthetic_video"]),
+            *(Trial(row, seed, fine_tuning(ROWS[row])) for row in ROWS for seed in range(3)),
+        ],
+        VIDEO_METRICS,
+        reference="fine_tuned",
+        plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2", "texture_sd"],
+    ).main(__doc__)

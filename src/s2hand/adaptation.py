@@ -1,0 +1,156 @@
+"""Adaptation to one video: keep the weights whose 2D residual is lowest, stop when it stays."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from s2hand.data.base import HandDataset
+from s2hand.loss.base import detected_keypoints, weighted_mean
+from s2hand.module import S2Hand
+from s2hand.types import HandBatch
+
+_log = logging.getLogger(__name__)
+
+
+class BestResidual(pl.Callback):
+    """Ends a run whose 2D residual no longer falls, with the best weights that it met.
+
+    The residual (ours) is the distance of projected joints to detected keypoints, in pixels of the
+    224 crop, weighted by confidence, over frames spread evenly over the training set; the model is
+    in evaluation mode. The weights that the run starts with are the first candidate: by this
+    measure a run never ends worse than it began.
+
+    ``before_px`` and ``after_px`` are the residuals of the first and the best weights, ``best_step``
+    is when those were met, ``checks`` holds every (step, residual), and ``converged`` says whether
+    patience ended the run.
+
+    Args:
+        every_n_steps: optimizer steps between two looks at the residual.
+        patience: looks without an improvement after which the run ends.
+        min_delta_px: what counts as an improvement; any smaller one is kept, too.
+        frames: how many to measure on.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int = 25,
+        patience: int = 8,
+        min_delta_px: float = 0.05,
+        frames: int = 64,
+    ) -> None:
+        if min(every_n_steps, patience, frames) < 1 or min_delta_px < 0:
+            raise ValueError(
+                f"every_n_steps={every_n_steps}, patience={patience}, frames={frames}, "
+                f"min_delta_px={min_delta_px}: at least 1, 1, 1 and 0"
+            )
+        self.every_n_steps, self.patience = every_n_steps, patience
+        self.min_delta_px, self.frames = min_delta_px, frames
+        self.checks: list[tuple[int, float]] = []
+        self.converged = False
+        self.after_px, self.best_step = math.inf, 0
+        self._goal_px, self._waited = math.inf, 0
+        self._weights: dict[str, Tensor] = {}
+        self._batch: HandBatch | None = None
+
+    @property
+    def before_px(self) -> float:
+        """The residual of the weights that the run started with."""
+        return self.checks[0][1]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure the weights as they come, the first candidate.
+
+        Raises:
+            ValueError: if nothing was detected in the frames to measure on.
+        """
+        dataset = trainer.datamodule.dataset("train")  # type: ignore[attr-defined]
+        self._batch = spread_frames(dataset, self.frames).to(pl_module.device)
+        if not self._batch.confidence.any():
+            raise ValueError("no keypoint was detected in any frame: there is nothing to adapt to")
+        self._check(trainer, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Measure every few steps; end the run when it was of no use for too long."""
+        if trainer.global_step - self.checks[-1][0] < self.every_n_steps:
+            return
+        self._check(trainer, pl_module)
+        if self._waited >= self.patience:
+            self.converged = trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure the last weights, then put the best ones back."""
+        if trainer.global_step > self.checks[-1][0]:
+            self._check(trainer, pl_module)
+        self._restore(pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Put the best weights back; the last may be what diverged."""
+        self._restore(pl_module)
+
+    def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, S2Hand) and self._batch is not None
+        # One process measures for all, so that all end at the same step.
+        residual = float(trainer.strategy.broadcast(residual_px(module, self._batch)))
+        self.checks.append((trainer.global_step, residual))
+        if residual < self.after_px:
+            self.after_px, self.best_step = residual, trainer.global_step
+            self._weights = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self._waited += 1
+        if residual <= self._goal_px:
+            self._goal_px, self._waited = residual - self.min_delta_px, 0
+
+    def _restore(self, module: pl.LightningModule) -> None:
+        if self._weights:
+            module.load_state_dict(self._weights)
+
+
+def spread_frames(dataset: HandDataset, count: int) -> HandBatch:
+    """``count`` frames [count, 1, ...] spread evenly over a dataset, unlabelled."""
+    count = min(count, len(dataset))
+    samples = [dataset[i * len(dataset) // count].unlabelled() for i in range(count)]
+    return HandBatch.stack(samples)
+
+
+@torch.no_grad()
+def residual_px(module: S2Hand, batch: HandBatch) -> float:
+    """Confidence-weighted mean distance of projected joints to keypoints, pixels of the crop."""
+    with evaluating(module):
+        prediction = module(batch, render=False)
+    errors = torch.linalg.vector_norm(prediction.joints_2d - detected_keypoints(batch), dim=-1)
+    return float(weighted_mean(errors, batch.confidence))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the block; every part then gets back the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def freeze_batch_norm(module: nn.Module) -> None:
+    """Put batch normalisation into evaluation mode: statistics stay, scales and shifts learn."""
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.eval()
