@@ -16,6 +16,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import s2hand
+import s2hand.build
 from fixtures.runs import fit, last_checkpoint
 from s2hand.build import load, make_data, make_module
 from s2hand.checkpoint import CheckpointError, HandModelMismatchError, read_checkpoint
@@ -199,3 +200,20 @@ def test_importing_the_package_imports_none_of_its_dependencies() -> None:
     assert done.stdout.split() == [s2hand.__version__, "False"]
     with pytest.raises(AttributeError, match="no attribute 'loda'"):
         s2hand.loda  # noqa: B018
+
+
+def test_only_a_working_copy_has_a_revision(tmp_path: Path, monkeypatch: Any) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    (tmp_path / "build.py").write_text("pass")
+    monkeypatch.setattr(s2hand.build, "__file__", str(tmp_path / "build.py"))
+    assert s2hand.build.git_revision() is None  # no repository
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "somebody's own")
+    assert s2hand.build.git_revision() is None  # a package installed into a repository
+    git("add", "build.py")
+    git("commit", "-q", "-m", "the package")
+    assert s2hand.build.git_revision() == git("rev-parse", "--short", "HEAD")

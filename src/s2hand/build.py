@@ -87,13 +87,23 @@ def recorded_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the working copy that runs, or None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    """The revision of the working copy that runs, or None outside one.
+
+    A package installed into somebody's repository is not a working copy: git does not track it.
+    """
+    here = Path(__file__)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        for command in (
+            ["ls-files", "--error-unmatch", here.name],
+            ["rev-parse", "--short", "HEAD"],
+        ):
+            done = subprocess.run(
+                ["git", "-C", str(here.parent), *command],
+                capture_output=True, text=True, timeout=5, check=True,
+            )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()
 
 
 def configured(
