@@ -12,7 +12,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from fixtures.dexycb import DexYcbTree
     from fixtures.freihand import FreiHandTree
+    from fixtures.ho3d import Ho3dTree
 
 # The same examples in every run, and no time limit: first calls compile, and machines are shared.
 settings.register_profile("s2hand", deadline=None, derandomize=True)
@@ -68,6 +70,22 @@ def freihand(tmp_path_factory: pytest.TempPathFactory) -> FreiHandTree:
     from fixtures.freihand import write_freihand  # imports the renderer
 
     return write_freihand(tmp_path_factory.mktemp("freihand"))
+
+
+@pytest.fixture(scope="session")
+def ho3d(tmp_path_factory: pytest.TempPathFactory) -> Ho3dTree:
+    """A tree in HO-3D's format; read only."""
+    from fixtures.ho3d import write_ho3d  # imports the renderer
+
+    return write_ho3d(tmp_path_factory.mktemp("ho3d"))
+
+
+@pytest.fixture(scope="session")
+def dexycb(tmp_path_factory: pytest.TempPathFactory) -> DexYcbTree:
+    """A tree in DexYCB's format; read only."""
+    from fixtures.dexycb import write_dexycb  # imports the renderer
+
+    return write_dexycb(tmp_path_factory.mktemp("dexycb"))
 
 
 @pytest.fixture(scope="session")

@@ -146,15 +146,21 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"refused: persistent id {pid!r}")
 
 
-def to_array(stub: Array) -> np.ndarray:
+def to_array(stub: Array | Scalar) -> np.ndarray:
     """The array of plain numbers that a stub stands for, in this machine's byte order.
+
+    A number becomes an array without dimensions.
 
     Raises:
         ValueError: for arrays of objects, and where the bytes do not fill the shape.
     """
-    if not isinstance(stub.state, tuple) or len(stub.state) != 5:
+    shape: Any
+    if isinstance(stub, Scalar) and len(stub.args) == 2:
+        shape, (dtype_stub, raw), is_fortran = (), stub.args, False
+    elif isinstance(stub.state, tuple) and len(stub.state) == 5:
+        _, shape, dtype_stub, is_fortran, raw = stub.state
+    else:
         raise ValueError("an array without its content")
-    _, shape, dtype_stub, is_fortran, raw = stub.state
     dtype = _dtype(dtype_stub)
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ValueError(f"array of shape {shape!r}: expected a tuple of sizes")
@@ -169,7 +175,7 @@ def to_array(stub: Array) -> np.ndarray:
             f"array of shape {shape} and type {dtype}: needs {expected} bytes, has {held}"
         )
     array = np.frombuffer(raw, dtype).reshape(shape, order="F" if is_fortran else "C")
-    return np.ascontiguousarray(array, dtype.newbyteorder("="))
+    return np.array(array, dtype.newbyteorder("="), order="C")
 
 
 def _dtype(stub: Any) -> np.dtype:

@@ -110,8 +110,11 @@ def _read_published(path: Path, content: list[Any]) -> Detections:
 
 
 def _read_openpose(folder: Path, side: str) -> Detections:
-    """One JSON per frame; of several people the one whose wanted hand has most confidence."""
-    files = sorted(folder.glob("*.json"))
+    """One JSON per frame; of several people the one whose wanted hand has most confidence.
+
+    Files of subfolders are named with their folder: ``ABF10/0001_keypoints.json`` is ABF10/0001.
+    """
+    files = sorted(folder.rglob("*.json"))
     if not files:
         raise ValueError(f"{folder}: no .json file; run OpenPose with --hand --write_json {folder}")
     key = f"hand_{side}_keypoints_2d"
@@ -124,7 +127,8 @@ def _read_openpose(folder: Path, side: str) -> Detections:
         hands = [_row(file, key, person.get(key), 3) for person in people]
         rows.append(max(hands, key=_total_confidence, default=np.zeros((NUM_JOINTS, 3))))
     xyc = np.array(rows)
-    names = _distinct(folder, [file.stem.removesuffix("_keypoints") for file in files])
+    paths = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
+    names = _distinct(folder, [path.removesuffix("_keypoints") for path in paths])
     return Detections(names, xyc[..., :2], xyc[..., 2], side=side, source=str(folder))
 
 

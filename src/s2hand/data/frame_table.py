@@ -1,0 +1,90 @@
+"""What loaders of recorded sequences find on disk: a table of frames, and their label files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from rich.console import Console
+from rich.progress import track
+
+from s2hand.data.base import content_key
+from s2hand.data.cache import Layout, default_root, open_cache, write_cache
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """What a loader found on disk, one row per frame, in the order of the split."""
+
+    names: Sequence[str]
+    """``recording/frame``."""
+    numbers: Int[np.ndarray, " n"]
+    """Frame numbers; within a recording, successive ones follow each other in time."""
+    files: Sequence[Path]
+    """The images."""
+    intrinsics: Float[np.ndarray, "n 3 3"]
+    """K of the whole image, pixels."""
+    left: Bool[np.ndarray, " n"]
+    """Whether a left hand is labelled."""
+    joints: Float[np.ndarray, "n 21 3"] | None = None
+    """Camera space (OpenCV axes), metres, common order, of the hand as it was filmed."""
+    vertices: Float[np.ndarray, "n 778 3"] | None = None
+    """Of the same hands; None where the dataset has none."""
+    boxes: Float[np.ndarray, "n 4"] | None = None
+    """Hand boxes x0, y0, x1, y1 that are part of the task; NaN without."""
+
+    def rows(self, kept: Int[np.ndarray, " m"]) -> FrameTable:
+        """Some of the frames."""
+        chosen: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                chosen[field.name] = value[kept]
+            elif value is not None:
+                chosen[field.name] = [value[row] for row in kept.tolist()]
+        return replace(self, **chosen)
+
+
+def runs(table: FrameTable) -> list[Int[np.ndarray, " m"]]:
+    """Rows that follow each other in time; another recording or a missing number ends a run."""
+    recordings = np.unique([name.rpartition("/")[0] for name in table.names], return_inverse=True)[
+        1
+    ]
+    order = np.lexsort((table.numbers, recordings))
+    cuts = (np.diff(recordings[order]) != 0) | (np.diff(table.numbers[order]) != 1)
+    return np.split(order, np.flatnonzero(cuts) + 1)
+
+
+def read_labels(
+    kind: str,
+    files: Sequence[Path | None],
+    layout: Layout,
+    read: Callable[[Path], Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """One row of arrays per label file, NaN where there is none; read once, then cached.
+
+    Opening hundreds of thousands of small files takes minutes, so the rows are kept in the cache
+    folder under a key that changes with the files' paths, sizes and times.
+    """
+    stamps = [
+        [str(file), (status := file.stat()).st_size, status.st_mtime_ns] if file else None
+        for file in files
+    ]
+    folder = default_root() / f"{kind}-{content_key(version=_VERSION, files=stamps)}"
+
+    def rows() -> Iterator[Mapping[str, np.ndarray]]:
+        nothing = {name: np.full(shape, np.nan) for name, (_, shape) in layout.items()}
+        console = Console(stderr=True)
+        for file in track(files, f"reading {kind}", console=console, transient=True):
+            row = read(file) if file else nothing
+            yield {name: row[name][None] for name in layout}
+
+    if not folder.is_dir():
+        write_cache(folder, len(files), layout, rows())
+    return open_cache(folder, len(files), layout)

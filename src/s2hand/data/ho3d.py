@@ -1,0 +1,258 @@
+"""HO-3D v2 and v3: sequences of right hands that handle objects, 640 x 480.
+
+Format: HOnnotate (Hampali et al., CVPR 2020) and its toolkit. Joints are in the ``ho3d`` convention
+(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`): the kinematic chain's, and fingertips of its
+own. The files have OpenGL axes (x right, y up, the hand at negative z) and HO-3D's joint order;
+samples have the package's. 30 frames per second as others report it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from s2hand.data.checks import check_depth
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detections import Detections
+from s2hand.data.frame_table import FrameTable, read_labels
+from s2hand.data.freihand import read_rows
+from s2hand.data.recorded import RecordedDataset
+from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, TO_COMMON
+from s2hand.pickles import NUMPY, Array, Scalar, read_pickle, to_array
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "evaluation"]
+MAX_META_BYTES = 2**20
+"""A meta file holds a few kB."""
+
+_LINE = re.compile(r"[A-Za-z0-9_-]+/\d+", re.ASCII)
+_OPENGL = np.array([1.0, -1.0, -1.0])
+_META = {"K": ("<f8", (3, 3)), "joints": ("<f8", (NUM_JOINTS, 3)), "box": ("<f8", (4,))}
+
+
+class Ho3dDataset(RecordedDataset):
+    """HO-3D's training or evaluation frames, in the order of ``train.txt`` or ``evaluation.txt``.
+
+    Training frames whose meta file is missing, or has None for K or joints, are dropped and
+    counted, and cut the windows; so are frames without detection. Evaluation keeps every line of
+    its list in order, cropped to the detection, and to the published box (``handBoundingBox``)
+    where there is none.
+
+    Args:
+        root: the folder that holds ``train``, ``evaluation`` and their lists.
+        detections: the path that :func:`read_detections` reads, or what it returns; joined by
+            name (``ABF10/0012``). Evaluation may do without (None).
+        split: ``train``, ``val`` (recordings held out of the training list) or ``evaluation``.
+        val_every: of the training recordings in alphabetical order every so-manieth is ``val``; 0
+            holds none out. The cameras of one recording (``ABF10`` to ``ABF14``) stay together.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
+        labels: give joints; of the evaluation split, joints and vertices from
+            ``evaluation_xyz.json`` and ``evaluation_verts.json``, which were published later,
+            where they lie in ``root``. Training has no vertices (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
+
+    Raises:
+        FileNotFoundError: for the first missing file that is needed.
+        ValueError: for malformed lists and files, metas that name code, detections of other names,
+            and labels behind the camera.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        split: Split = "train",
+        val_every: int = 0,
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+        smooth_frames: float = 4.0,
+        labels: bool = False,
+        skip: Sequence[str] = (),
+    ) -> None:
+        root, evaluation = Path(root), split == "evaluation"
+        if evaluation and skip:
+            raise ValueError("skip: evaluation keeps every frame, the submission's order matters")
+        folder = root / ("evaluation" if evaluation else "train")
+        listed = read_list(folder.with_suffix(".txt"))
+        if not evaluation:
+            listed = _in_split(listed, split, val_every)
+        names = [name for name in listed if name not in set(skip)]
+        table, dropped = _read_table(folder, names, evaluation)
+        if labels and evaluation:
+            joints, vertices = _read_truth(root, len(names))
+            table = replace(table, joints=joints, vertices=vertices)
+        elif not labels:
+            table = replace(table, joints=None)
+        super().__init__(
+            table,
+            detections,
+            keep_all=evaluation,
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=smooth_frames,
+            source=f"{root} {split}",
+            dropped={"in the skip list": len(listed) - len(names), **dropped},
+        )
+
+
+def read_list(path: Path) -> list[str]:
+    """The frames ``SEQUENCE/NUMBER`` of ``train.txt`` or ``evaluation.txt``, in order.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: naming the line that is no frame, or that comes twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list; root must hold train/, evaluation/ and it")
+    names = path.read_text(encoding="utf-8").split()
+    for number, name in enumerate(names):
+        if not _LINE.fullmatch(name):
+            raise ValueError(f"{path}, entry {number}: {name!r}; expected SEQUENCE/NUMBER")
+    if len(set(names)) != len(names):
+        raise ValueError(f"{path}: {Counter(names).most_common(1)[0][0]!r} is listed twice")
+    return names
+
+
+def recording_of(sequence: str) -> str:
+    """The recording a sequence is a view of: ``ABF10`` to ``ABF14`` are five cameras of ABF1.
+
+    The last of two or more digits is the camera; ``SM2`` was recorded by one camera.
+    """
+    return re.sub(r"(?<=\d)\d$", "", sequence)
+
+
+def _in_split(names: list[str], split: Split, val_every: int) -> list[str]:
+    """The training frames of ``train`` or ``val``, which share no recording."""
+    if split not in ("train", "val") or val_every < 0 or val_every == 1:
+        raise ValueError(
+            f"split={split!r}, val_every={val_every}: use 'train', 'val' or 'evaluation', and hold "
+            "out every second recording or fewer (0: none)"
+        )
+    recordings = sorted({recording_of(name.partition("/")[0]) for name in names})
+    held_out = set(recordings[val_every - 1 :: val_every]) if val_every else set()
+    if split == "val" and not held_out:
+        raise ValueError(
+            f"split='val' is empty: give val_every, 2 to the {len(recordings)} recordings there are"
+        )
+    wanted = split == "val"
+    return [n for n in names if (recording_of(n.partition("/")[0]) in held_out) == wanted]
+
+
+def _read_table(
+    folder: Path, names: list[str], evaluation: bool
+) -> tuple[FrameTable, dict[str, int]]:
+    """The frames whose annotation is complete, and how many are not, by reason."""
+    metas = _find(folder, names, "meta", (".pkl",))
+    labels = read_labels("ho3d-labels", metas, _META, _read_meta)
+    complete = np.isfinite(labels["K"]).all((1, 2))
+    if not evaluation:
+        complete &= np.isfinite(labels["joints"]).all((1, 2))
+    elif not complete.all():
+        name = names[int(np.argmin(complete))]
+        raise ValueError(
+            f"{folder}: {name} has no meta file, or no camMat in it; evaluation keeps every frame "
+            "of its list, so unpack the whole archive"
+        )
+    kept = np.flatnonzero(complete)
+    if not len(kept):
+        raise ValueError(f"{folder}: none of the {len(names)} listed frames is annotated")
+    names = [names[row] for row in kept]
+    images = _find(folder, names, "rgb", (".png", ".jpg"))
+    for name, image in zip(names, images, strict=True):
+        if image is None:
+            sequence, _, frame = name.partition("/")
+            raise FileNotFoundError(
+                f"{folder / sequence / 'rgb' / frame}: neither .png nor .jpg is there, but "
+                f"{folder.name}.txt lists it; unpack the whole archive"
+            )
+    absent = sum(meta is None for meta in metas)
+    table = FrameTable(
+        names=names,
+        numbers=np.array([int(name.partition("/")[2]) for name in names]),
+        files=[image for image in images if image is not None],
+        intrinsics=labels["K"][kept],
+        left=np.zeros(len(names), bool),
+        joints=None if evaluation else labels["joints"][kept],
+        boxes=labels["box"][kept] if evaluation else None,
+    )
+    reasons = {"no meta file": absent, "None in the meta file": len(metas) - len(kept) - absent}
+    return table, reasons
+
+
+def _find(
+    folder: Path, names: list[str], kind: str, suffixes: tuple[str, ...]
+) -> list[Path | None]:
+    """The file of each frame with one of the suffixes, the first rather than the others."""
+    listings: dict[str, set[str]] = {}
+    found: list[Path | None] = []
+    for name in names:
+        sequence, _, frame = name.partition("/")
+        place = folder / sequence / kind
+        if sequence not in listings:
+            listings[sequence] = set(os.listdir(place)) if place.is_dir() else set()
+        there = [frame + s for s in suffixes if frame + s in listings[sequence]]
+        found.append(place / there[0] if there else None)
+    return found
+
+
+def _read_meta(path: Path) -> dict[str, np.ndarray]:
+    """K, joints (OpenCV axes, common order) and hand box of a meta file; NaN for what it lacks."""
+    content = read_pickle(path, NUMPY, MAX_META_BYTES, "an HO-3D meta file")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, a meta file holds a dict")
+    try:
+        K = _numbers(content.get("camMat"), (3, 3))
+        joints = content.get("handJoints3D")
+        # The evaluation split gives the root alone.
+        joints = _numbers(joints, (NUM_JOINTS, 3), absent=(3,))
+        box = _numbers(content.get("handBoundingBox"), (4,))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return {"K": K, "joints": joints[list(TO_COMMON["ho3d"])] * _OPENGL, "box": box}
+
+
+def _numbers(
+    value: Any, shape: tuple[int, ...], absent: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """An array, or a list of numbers, of this shape; NaN for None and for the shape ``absent``."""
+    if value is None:
+        return np.full(shape, np.nan)
+    if isinstance(value, list | tuple):
+        value = [to_array(v) if isinstance(v, Scalar) else v for v in value]
+    array = to_array(value) if isinstance(value, Array) else np.asarray(value, np.float64)
+    if array.shape == absent:
+        return np.full(shape, np.nan)
+    if array.shape != shape:
+        raise ValueError(f"an array of shape {array.shape} where {shape} is expected")
+    return array.astype(np.float64)
+
+
+def _read_truth(root: Path, count: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Joints and vertices of the evaluation split (OpenCV axes, common order), if they are there.
+
+    Raises:
+        ValueError: if a file has another number of frames than ``evaluation.txt``.
+    """
+    shapes = {"evaluation_xyz.json": (NUM_JOINTS, 3), "evaluation_verts.json": (NUM_VERTICES, 3)}
+    if not (root / "evaluation_xyz.json").exists():
+        logger.info("%s: no evaluation labels (evaluation_xyz.json)", root)
+        return None, None
+    arrays = []
+    for name, shape in shapes.items():
+        rows = read_rows(root / name, shape, np.float32) * _OPENGL
+        if len(rows) != count:
+            raise ValueError(f"{root / name} has {len(rows)} frames, evaluation.txt {count}")
+        check_depth(rows, root / name)
+        arrays.append(rows)
+    return arrays[0][:, list(TO_COMMON["ho3d"])], arrays[1]

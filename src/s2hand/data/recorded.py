@@ -1,0 +1,244 @@
+"""Recorded sequences with calibrated cameras, cropped around the detected hand.
+
+What HO-3D and DexYCB have in common. A loader finds the frames of its format and describes them in
+a :class:`~s2hand.data.frame_table.FrameTable`; :class:`RecordedDataset` joins the detections,
+places the crops and serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from s2hand.data.base import HandDataset, content_key
+from s2hand.data.checks import check_depth, check_intrinsics, report
+from s2hand.data.crops import CROP_PX, crop_image, place_boxes
+from s2hand.data.detection_files import read_detections
+from s2hand.data.detections import Detections
+from s2hand.data.frame_table import FrameTable, runs
+from s2hand.data.video import read_image
+from s2hand.geometry.camera import crop_affine, mirror_affine, transform_points
+from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
+from s2hand.types import Camera, HandBatch, Labels
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SIZE = (640, 480)
+"""(width, height) of the frames of HO-3D and DexYCB, which K and the labels refer to."""
+_VERSION = 1
+
+
+class RecordedDataset(HandDataset):
+    """The frames of a :class:`FrameTable`, decoded when they are asked for; left hands mirrored.
+
+    Crops come from detections alone, by :func:`~s2hand.data.crops.place_boxes`, smoothed within
+    runs of consecutive frames, the same in every run of the program. Frames without a usable
+    detection are dropped and counted in ``reasons``, or with ``keep_all`` cropped to the box that
+    the table gives, else to that of the frame before, else to the whole image.
+
+    Args:
+        table: the frames.
+        detections: the path that :func:`read_detections` reads, or what it returns; joined by
+            name. None with ``keep_all`` only.
+        keep_all: keep every frame in its order; for evaluation.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        smooth_frames: sigma of the smoothing of boxes over time, in frames; 0 = none.
+        source: what is read, for messages.
+        dropped: frames that the loader has left out of the table, by reason.
+
+    Raises:
+        FileNotFoundError: for the first missing image.
+        ValueError: for detections of other names, labels behind the camera, an implausible K, and
+            if no frame is left.
+    """
+
+    fps = 30.0
+
+    def __init__(
+        self,
+        table: FrameTable,
+        detections: str | Path | Detections | None,
+        *,
+        keep_all: bool,
+        image_px: int,
+        margin: float,
+        smooth_frames: float,
+        source: str,
+        dropped: Mapping[str, int],
+    ) -> None:
+        self.image_px = image_px
+        sizes = np.full((len(table.names), 2), IMAGE_SIZE)
+        check_intrinsics(table.intrinsics, sizes, source)
+        for points in (table.joints, table.vertices):
+            if points is not None:
+                check_depth(points, source)
+        found = _join(detections, table, sizes, required=not keep_all)
+        boxes = _place(table, found, sizes, margin, smooth_frames, keep_all)
+        kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
+        self.reasons = {**dropped, **_reasons(found, sizes, keep_all, len(kept))}
+        """How many frames were dropped (not with ``keep_all``), flagged or repaired, and why."""
+        total = len(table.names) + sum(dropped.values())
+        report(logger, source, len(kept), total, self.reasons)
+        if not len(kept):
+            raise ValueError(f"{source}: no usable frame of {total} ({self.reasons})")
+        self._table, self._boxes = table.rows(kept), boxes[kept]
+        self._keypoints = torch.from_numpy(found.keypoints[kept])
+        self._confidence = torch.from_numpy(found.confidence[kept]).float()
+        self._content_key = content_key(
+            version=_VERSION,
+            names=self._table.names,
+            sizes=[file.stat().st_size for file in self._table.files],
+            geometry=_digest(self._table.intrinsics, self._boxes, self._table.left),
+            detections=found.fingerprint,
+            px=image_px,
+        )
+
+    def __len__(self) -> int:
+        """Number of frames kept."""
+        return len(self._boxes)
+
+    def __getitem__(self, index: int) -> HandBatch:
+        """One crop with what was detected in it, and its labels where they were asked for."""
+        index = range(len(self))[index]
+        left, top, side = self._boxes[index].tolist()
+        affine = crop_affine(left, top, side, CROP_PX)
+        world = torch.eye(3, dtype=torch.float64)
+        if self.is_left(index):
+            # In the mirrored world X' = -X, which makes an ordinary camera of the flipped one.
+            affine, world[0, 0] = mirror_affine(CROP_PX) @ affine, -1.0
+        confidence = self._confidence[index, None]
+        keypoints = transform_points(affine, self._keypoints[index, None])
+        K = affine @ torch.from_numpy(self._table.intrinsics[index]).double() @ world
+        pixels = torch.from_numpy(self._pixels(index))
+        return HandBatch(
+            image=pixels.permute(2, 0, 1)[None].float() / 255,
+            keypoints=(keypoints * (confidence > 0)[..., None]).float(),
+            confidence=confidence,
+            camera=Camera(K[None].float()),
+            index=torch.tensor([index]),
+            labels=self._labels(index),
+        )
+
+    def is_left(self, index: int) -> bool:
+        """Whether a frame shows a left hand, which is served mirrored."""
+        return bool(self._table.left[index])
+
+    def path(self, index: int) -> Path:
+        """The image file of a frame."""
+        return self._table.files[index]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """``recording/frame``."""
+        return self._table.names
+
+    @property
+    def content_key(self) -> str:
+        """Changes with the images' names and sizes, cameras, detections, crops and their size."""
+        return self._content_key
+
+    def segments(self) -> list[Sequence[int]]:
+        """Runs of kept frames with successive numbers in one recording."""
+        return [run.tolist() for run in runs(self._table)]
+
+    def _pixels(self, index: int) -> np.ndarray:
+        image = read_image(self.path(index))
+        if image.size != IMAGE_SIZE:
+            raise ValueError(
+                f"{self.path(index)} is {image.size[0]}x{image.size[1]}; K and labels are those of "
+                f"the published {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images"
+            )
+        crop = crop_image(image, self._boxes[index], self.image_px)
+        return (crop[:, ::-1] if self.is_left(index) else crop).copy()
+
+    def _labels(self, index: int) -> Labels | None:
+        if self._table.joints is None:
+            return None
+        mirror = torch.tensor([-1.0 if self.is_left(index) else 1.0, 1.0, 1.0])
+        joints = torch.from_numpy(self._table.joints[index].astype(np.float32))
+        vertices = torch.full((NUM_VERTICES, 3), torch.nan)
+        if self._table.vertices is not None:
+            vertices = torch.from_numpy(self._table.vertices[index].astype(np.float32))
+        return Labels(joints=(joints * mirror)[None], vertices=(vertices * mirror)[None])
+
+
+def _join(
+    detections: str | Path | Detections | None,
+    table: FrameTable,
+    sizes: Int[np.ndarray, "n 2"],
+    required: bool,
+) -> Detections:
+    """One row per frame of the table: of the labelled hand, where the file holds both."""
+    count = len(table.names)
+    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    repaired: dict[str, int] = {}
+    if detections is None and required:
+        raise ValueError("detections: training needs them, they are its only supervision")
+    for side in ("right", "left") if detections is not None else ():
+        rows = np.flatnonzero(table.left == (side == "left"))
+        if not len(rows):
+            continue
+        part = detections
+        if not isinstance(part, Detections):
+            part = read_detections(part, side)  # type: ignore[arg-type]
+        part = part.of_images([table.names[row] for row in rows.tolist()]).on_frames(sizes[rows])
+        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+        repaired |= part.repaired
+    return Detections(tuple(table.names), keypoints, confidence, repaired=repaired)
+
+
+def _place(
+    table: FrameTable,
+    found: Detections,
+    sizes: Int[np.ndarray, "n 2"],
+    margin: float,
+    smooth_frames: float,
+    keep_all: bool,
+) -> Float[np.ndarray, "n 3"]:
+    """Boxes (left, top, side), run by run."""
+    keypoints, confidence = found.keypoints.copy(), found.confidence.copy()
+    if table.boxes is not None:
+        given = ~confidence.any(-1) & np.isfinite(table.boxes).all(-1)
+        corners = table.boxes[given].reshape(-1, 2, 2)
+        keypoints[given], confidence[given] = corners[:, np.arange(NUM_JOINTS) % 2], 1.0
+    boxes = np.full((len(keypoints), 3), np.nan)
+    for run in runs(table):
+        boxes[run] = place_boxes(
+            keypoints[run],
+            confidence[run],
+            sizes[run],
+            margin,
+            smooth_frames,
+            sequence=True,
+            keep_all=keep_all,
+        )
+    return boxes
+
+
+def _reasons(
+    found: Detections, sizes: Int[np.ndarray, "n 2"], keep_all: bool, kept: int
+) -> dict[str, int]:
+    """Counts of frames dropped, flagged or repaired for their detections."""
+    detected = found.confidence > 0
+    outside = ((found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)).any(-1)
+    empty = int((~detected.any(-1)).sum())
+    return {
+        "no keypoint detected": empty,
+        "detection off the image": 0 if keep_all else len(found) - empty - kept,
+        "with keypoints outside the image": int((outside & detected).any(-1).sum()),
+        **found.repaired,
+    }
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
