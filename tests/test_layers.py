@@ -16,13 +16,18 @@ LAYERS = [
     {"hand", "render", "loss", "metric", "data", "export"},
     {"model"},
     {"objective", "schedule", "checkpoint"},
-    {"module", "callbacks", "panel", "refine"},
+    {"module", "adaptation", "callbacks", "panel", "refine"},
     {"build"},
     {"cli"},
 ]
 """Leftward imports only; members of one layer do not import each other, except where said below."""
 
-WITHIN_LAYER = {("callbacks", "module"), ("callbacks", "panel"), ("window", "types")}
+WITHIN_LAYER = {
+    ("adaptation", "module"),
+    ("callbacks", "module"),
+    ("callbacks", "panel"),
+    ("window", "types"),
+}
 
 OWNERS = {
     "timm": {"model/encoder.py"},

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from s2hand.data.base import HandDataset
 from s2hand.loss.base import detected_keypoints, weighted_mean
+from s2hand.model.modes import evaluating
 from s2hand.module import S2Hand
 from s2hand.types import HandBatch
-
-_log = logging.getLogger(__name__)
 
 
 class BestResidual(pl.Callback):
@@ -28,9 +23,9 @@ class BestResidual(pl.Callback):
     in evaluation mode. The weights that the run starts with are the first candidate: by this
     measure a run never ends worse than it began.
 
-    ``before_px`` and ``after_px`` are the residuals of the first and the best weights, ``best_step``
-    is when those were met, ``checks`` holds every (step, residual), and ``converged`` says whether
-    patience ended the run.
+    ``before_px`` and ``after_px`` are the residuals of the first and the best weights,
+    ``best_step`` is when those were met, ``checks`` holds every (step, residual), and ``converged``
+    says whether patience ended the run.
 
     Args:
         every_n_steps: optimizer steps between two looks at the residual.
@@ -105,7 +100,8 @@ class BestResidual(pl.Callback):
         self._restore(pl_module)
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        assert isinstance(module, S2Hand) and self._batch is not None
+        assert isinstance(module, S2Hand)
+        assert self._batch is not None
         # One process measures for all, so that all end at the same step.
         residual = float(trainer.strategy.broadcast(residual_px(module, self._batch)))
         self.checks.append((trainer.global_step, residual))
@@ -135,22 +131,3 @@ def residual_px(module: S2Hand, batch: HandBatch) -> float:
         prediction = module(batch, render=False)
     errors = torch.linalg.vector_norm(prediction.joints_2d - detected_keypoints(batch), dim=-1)
     return float(weighted_mean(errors, batch.confidence))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; every part then gets back the mode it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Put batch normalisation into evaluation mode: statistics stay, scales and shifts learn."""
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()

@@ -15,6 +15,7 @@ from rich.progress import Progress as RichProgress
 
 from s2hand.data.module import HandDataModule
 from s2hand.files import atomic_path
+from s2hand.model.modes import evaluating
 from s2hand.module import S2Hand
 from s2hand.objective import NonFiniteLossError
 from s2hand.panel import panel
@@ -69,10 +70,8 @@ class Panels(pl.Callback):
         """Write the panel of the current weights, and give it to the loggers that take images."""
         assert isinstance(module, S2Hand)
         batch = self._samples(trainer).to(module.device)
-        training = module.training
-        module.eval()
-        picture = Image.fromarray(panel(module.reconstructor, batch))
-        module.train(training)
+        with evaluating(module):
+            picture = Image.fromarray(panel(module.reconstructor, batch))
         self._drawn = trainer.global_step
         newest = self.folder / f"step_{self._drawn:07d}.png"
         with atomic_path(newest) as path:

@@ -10,11 +10,11 @@ import hydra
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.adaptation import freeze_batch_norm
 from s2hand.build import make_data, make_module
 from s2hand.checkpoint import CheckpointFiles, check_hand, read_checkpoint
 from s2hand.cli.app import command, quiet_libraries
 from s2hand.files import write_json
+from s2hand.model.modes import freeze_batch_norm
 from s2hand.module import S2Hand
 
 _log = logging.getLogger(__name__)

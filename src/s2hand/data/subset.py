@@ -1,0 +1,60 @@
+"""One sequence of a dataset, as a dataset: what adaptation to one video takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from s2hand.data.base import HandDataset, content_key
+from s2hand.types import HandBatch
+
+
+class SequenceSubset(HandDataset):
+    """The frames of one of a dataset's ``segments()``, in order; indices count from 0 again.
+
+    Args:
+        dataset: makes the whole dataset when called.
+        sequence: which of its segments, from 0.
+
+    Raises:
+        ValueError: if there is no such segment.
+    """
+
+    def __init__(self, dataset: Callable[[], HandDataset], sequence: int) -> None:
+        self.dataset, self.sequence = dataset(), sequence
+        segments = self.dataset.segments()
+        if not 0 <= sequence < len(segments):
+            raise ValueError(
+                f"sequence={sequence}: the dataset has {len(segments)} sequences, counted from 0"
+            )
+        self.frames = tuple(segments[sequence])
+        self.fps = self.dataset.fps
+
+    def __len__(self) -> int:
+        """Number of frames of the sequence."""
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> HandBatch:
+        """One frame, t = 1."""
+        frame = self.dataset[self.frames[index]]
+        return replace(frame, index=torch.full_like(frame.index, range(len(self))[index]))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names that the frames have in the whole dataset."""
+        return [self.dataset.names[frame] for frame in self.frames]
+
+    @property
+    def content_key(self) -> str:
+        """Changes with the whole dataset's key and the sequence."""
+        return content_key(dataset=self.dataset.content_key, sequence=self.sequence)
+
+    def segments(self) -> list[Sequence[int]]:
+        """One run: all frames."""
+        return [range(len(self))]
+
+    def prepare(self) -> None:
+        """Prepare the whole dataset."""
+        self.dataset.prepare()
