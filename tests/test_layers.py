@@ -36,7 +36,7 @@ OWNERS = {
     "hydra": {"build.py", "cli"},
     "omegaconf": {"build.py", "cli"},
     "wandb": {"cli"},
-    "av": {"data/video.py", "export"},
+    "av": {"data/decode.py", "export/movie.py"},
 }
 
 

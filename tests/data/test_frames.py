@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-import s2hand.data.frames
-from fixtures.video import dot_centre, dot_frame, write_video
+import s2hand.data.frame_crops
+from fixtures.video import damage, dot_centre, dot_frame, write_video
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset
+from s2hand.data.windows import WindowedDataset
 from s2hand.geometry.camera import intrinsics_from_fov, project, transform_points
 from s2hand.types import HandBatch
+from s2hand.window import Window
 
 COUNT, WIDTH, HEIGHT = 12, 160, 120
 DOTS = np.array([[60.0 + 3 * i, 50.0 + 2 * i] for i in range(COUNT)])
@@ -185,16 +187,74 @@ class TestBadData:
         np.testing.assert_allclose(whole, [[-0.5, -0.5], [223.5, 223.5]])
         assert [list(run) for run in dataset.segments()] == [list(range(COUNT))]
 
-    def test_nothing_left_is_an_error(self, make: Any) -> None:
-        with pytest.raises(ValueError, match=r"clip\.mp4: no frame in split 'all'.*: 12"):
+    def test_no_hand_anywhere_is_an_error(self, make: Any) -> None:
+        with pytest.raises(
+            ValueError,
+            match=r"clip\.mp4: none of its 12 frames can be used \(no keypoint detected: 12\)",
+        ):
             make(without(around(DOTS), *range(COUNT)))
+
+    def test_a_hand_in_few_frames_is_told_where_all_are_kept(
+        self, make: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        dataset = make(without(around(DOTS), *range(2, COUNT)), keep_all=True)
+        assert len(dataset) == COUNT
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert "2 of 12 frames with a hand (no keypoint detected: 10)" in record.getMessage()
 
     @pytest.mark.parametrize("count", [COUNT - 1, COUNT + 1])
     def test_detections_of_another_length(self, make: Any, count: int) -> None:
         dots = np.concatenate([DOTS, DOTS])[:count]
-        dataset = make(around(dots))
         with pytest.raises(ValueError, match=r"frame 000011 has no|ends after 12 frames, but 13"):
-            dataset.prepare()
+            make(around(dots))
+
+
+class TestOddVideos:
+    def test_frames_before_damage_are_served(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        noise = np.random.default_rng(0).integers(-25, 25, (30, HEIGHT, WIDTH, 3))
+        dots = np.array([[60.0 + i, 60.0] for i in range(30)])
+        plain = np.stack([dot_frame(WIDTH, HEIGHT, tuple(dot)) for dot in dots])
+        frames = list((plain + noise).clip(0, 255).astype(np.uint8))
+        path = write_video(tmp_path / "a.mp4", frames, codec="libx264", movflags="faststart")
+        dataset = FramesDataset(damage(path, 0.5, 50_000), around(dots), cache_dir=tmp_path)
+        assert "a.mp4" in caplog.text
+        count = len(dataset)
+        assert 8 < count < 20
+        assert dataset.reasons["behind damage in the video"] == 30 - count
+        assert dataset.total == count
+        assert [list(run) for run in dataset.segments()] == [list(range(count))]
+        for sample in [dataset[i] for i in range(0, count - 4, 5)]:
+            pixels = sample.image[0].permute(1, 2, 0).numpy() > 0.7
+            np.testing.assert_allclose(dot_centre(pixels), sample.keypoints[0, 0], atol=2)
+        assert len(list(dataset.pictures(range(count)))) == count
+
+    def test_times_are_the_files_own(self, tmp_path: Path) -> None:
+        stamps = [0.0, 0.04, 0.3, 0.33, 0.5, 1.0]
+        frames = [dot_frame(WIDTH, HEIGHT, tuple(dot)) for dot in DOTS[: len(stamps)]]
+        path = write_video(tmp_path / "a.mp4", frames, codec="libx264", times=stamps)
+        found = without(around(DOTS[: len(stamps)]), 2)
+        dataset = FramesDataset(path, found, cache_dir=tmp_path)
+        np.testing.assert_allclose(dataset.times, [0.0, 0.04, 0.33, 0.5, 1.0], atol=2e-3)
+        assert dataset.fps == pytest.approx(5, rel=0.01)
+
+    def test_one_frame(self, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "one.mp4", [dot_frame(WIDTH, HEIGHT, tuple(DOTS[0]))])
+        dataset = FramesDataset(path, around(DOTS[:1]), cache_dir=tmp_path)
+        assert [list(run) for run in dataset.segments()] == [[0]]
+        assert dataset.times.tolist() == [0]
+        assert dataset.fps == pytest.approx(30)
+        with pytest.raises(ValueError, match=r"window of 3 frames.* longest .* has 1"):
+            WindowedDataset(dataset, Window(3))
+
+    def test_odd_sizes(self, tmp_path: Path) -> None:
+        frames = [dot_frame(161, 121, tuple(dot)) for dot in DOTS]
+        path = write_video(tmp_path / "odd.mp4", frames)
+        for sample in FramesDataset(path, around(DOTS), cache_dir=tmp_path):
+            seen = dot_centre(sample.image[0].permute(1, 2, 0).numpy())
+            np.testing.assert_allclose(seen, sample.keypoints[0, 0], atol=0.8)
 
 
 class TestSplit:
@@ -219,7 +279,9 @@ class TestSplit:
             make(**options)
 
     def test_an_empty_part_is_an_error(self, make: Any) -> None:
-        with pytest.raises(ValueError, match="no frame in split 'val'"):
+        with pytest.raises(
+            ValueError, match=r"no frame in split 'val' of its 12 usable frames.*block_frames=30"
+        ):
             make(split="val")
 
 
@@ -232,7 +294,7 @@ class TestCache:
         def forbidden(*_: Any) -> None:
             raise AssertionError("decoded again")
 
-        monkeypatch.setattr(s2hand.data.frames, "crop_image", forbidden)
+        monkeypatch.setattr(s2hand.data.frame_crops, "crop_image", forbidden)
         again = make(split="train", val_every=3, block_frames=2)
         torch.testing.assert_close(again[0].image, image)
         make(split="val", val_every=3, block_frames=2).prepare()
@@ -251,7 +313,7 @@ class TestCache:
             return np.zeros((224, 224, 3), np.uint8)
 
         with monkeypatch.context() as patch:
-            patch.setattr(s2hand.data.frames, "crop_image", stop_late)
+            patch.setattr(s2hand.data.frame_crops, "crop_image", stop_late)
             with pytest.raises(KeyboardInterrupt):
                 make().prepare()
         assert list((tmp_path / "cache" / "frames").iterdir()) == []
@@ -309,6 +371,8 @@ class TestPictures:
     def test_pixels_follow_keypoints(self, folder: Path, tmp_path: Path) -> None:
         dataset = FramesDataset(folder, self.found(), cache_dir=tmp_path)
         assert dataset.names == ["a.png", "b.png", "c.png"]
+        assert dataset.times is None
+        assert dataset.fps is None
         assert [list(run) for run in dataset.segments()] == [[0], [1], [2]]
         for sample in dataset:
             seen = dot_centre(sample.image[0].permute(1, 2, 0).numpy())
@@ -349,7 +413,7 @@ class TestRealVideo:
     def test_every_frame_is_kept_with_the_hand_well_inside(self, real: FramesDataset) -> None:
         assert len(real) == 621
         assert [list(run) for run in real.segments()] == [list(range(621))]
-        keypoints = real._keypoints[real._confidence > 0]
+        keypoints = real.keypoints[real.confidence > 0]
         assert keypoints.min() > 20
         assert keypoints.max() < 204
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from fixtures.video import dot_centre, dot_frame, write_video
+from fixtures.video import damage, dot_centre, dot_frame, truncate, write_video
 from s2hand.data.detections import Detections
 from s2hand.data.video import (
     Pictures,
@@ -18,22 +18,22 @@ from s2hand.data.video import (
     image_size,
     open_source,
     read_image,
-    read_video,
 )
 
 DOTS = [(20.0 + 5 * i, 30.0 + 2 * i) for i in range(8)]
+
+
+def write_noise(path: Path) -> Path:
+    """60 frames that fill the file evenly: noise does not compress."""
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(100, 140, (64, 96, 3)).astype(np.uint8) for _ in range(60)]
+    return write_video(path, frames, codec="libx264", movflags="faststart")
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = [dot_frame(96, 64, dot) for dot in DOTS]
     return write_video(tmp_path_factory.mktemp("video") / "clip.mp4", frames)
-
-
-def truncate(path: Path, share: float) -> Path:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    return path
 
 
 # Orientation -> where the upright pixel (x, y) of a w x h picture is stored (TIFF 6.0, tag 274).
@@ -81,41 +81,54 @@ def test_a_missing_image_is_a_missing_file(tmp_path: Path) -> None:
         read_image(tmp_path / "none.jpg")
 
 
-def test_video_frames_come_in_order(clip: Path) -> None:
-    frames = [np.asarray(image) for image in read_video(clip)]
-    assert len(frames) == len(DOTS)
-    for frame, dot in zip(frames, DOTS, strict=True):
-        np.testing.assert_allclose(dot_centre(frame), dot, atol=0.3)
+def found(count: int) -> Detections:
+    names = tuple(f"frame{i}" for i in range(count))
+    return Detections(names, np.full((count, 21, 2), 20.0), np.ones((count, 21)))
 
 
-@pytest.mark.skipif(
-    not hasattr(av.video.stream.VideoStream, "set_display_rotation"),
-    reason=f"PyAV {av.__version__} cannot write rotated videos",
-)
-@pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_turned_videos_come_upright(tmp_path: Path, rotation: int) -> None:
-    # A telephone held upright stores 96 x 64 frames, to be turned when shown.
-    path = write_video(tmp_path / "turned.mp4", [dot_frame(96, 64, (20, 10))] * 2, rotation)
-    image = next(read_video(path))
-    # The stored dot is near the top left corner; counter-clockwise turns take that corner along.
-    shown = {90: (10, 96 - 1 - 20), 180: (96 - 1 - 20, 64 - 1 - 10), -90: (64 - 1 - 10, 20)}
-    assert image.size == ((96, 64) if rotation == 180 else (64, 96))
-    np.testing.assert_allclose(dot_centre(np.asarray(image)), shown[rotation], atol=0.3)
-
-
-def test_no_video_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"not a video" * 100)
-    with pytest.raises(ValueError, match=r"cannot decode .*a\.mp4 after 0 frames"):
-        list(read_video(tmp_path / "a.mp4"))
-
-
-def test_video_must_be_as_long_as_its_detections(clip: Path) -> None:
+def test_a_video_joins_by_frame_number(clip: Path) -> None:
     video = Video(clip)
-    assert len(list(video.images([1, 3], 8))) == 2
+    assert video.join(found(8)).names == tuple(f"{i:06d}" for i in range(8))
+    images = list(video.images([1, 3]))
+    assert len(images) == 2
+    for image, dot in zip(images, (DOTS[1], DOTS[3]), strict=True):
+        np.testing.assert_allclose(dot_centre(np.asarray(image)), dot, atol=0.3)
+    np.testing.assert_allclose(video.times, np.arange(8) / 30, atol=1e-6)
+    assert video.fps == pytest.approx(30)
+
+
+def test_a_whole_video_must_be_as_long_as_its_detections(clip: Path) -> None:
     with pytest.raises(ValueError, match="frame 000006 has no detection"):
-        list(video.images([1, 3], 6))
+        Video(clip).join(found(6))
     with pytest.raises(ValueError, match=r"clip\.mp4 ends after 8 frames, but 9 have detections"):
-        list(video.images([1, 3], 9))
+        Video(clip).join(found(9))
+
+
+@pytest.mark.parametrize("break_it", [damage, truncate])
+def test_frames_before_damage_are_kept_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, break_it: Callable[[Path, float], Path]
+) -> None:
+    path = write_noise(tmp_path / "broken.mp4")
+    video = Video(break_it(path, 0.5))
+    joined = video.join(found(60))
+    assert 20 < len(joined) < 40
+    assert joined.names[-1] == f"{len(joined) - 1:06d}"
+    assert len(video.times) == len(joined)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"cannot decode {path} after {len(joined)} frames" in record.getMessage()
+    assert f"its first {len(joined)} frames are used, of 60 with" in record.getMessage()
+    # As many as were read before: reading is the same every time.
+    assert len(list(video.images(range(len(joined))))) == len(joined)
+
+
+def test_damage_behind_the_last_detection_is_told_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    video = Video(damage(write_noise(tmp_path / "broken.mp4"), 0.5))
+    readable = len(video.times)
+    assert len(video.join(found(readable))) == readable
+    assert "broken.mp4" in caplog.text
 
 
 def test_pictures_in_natural_order_without_the_skipped(tmp_path: Path) -> None:

@@ -71,14 +71,23 @@ def check_intrinsics(
 
 
 def report(
-    logger: logging.Logger, name: str, kept: int, total: int, reasons: Mapping[str, int]
+    logger: logging.Logger,
+    name: str,
+    kept: int,
+    total: int,
+    reasons: Mapping[str, int],
+    which: str = "kept",
 ) -> None:
     """Log once what a loader kept and why the rest was dropped, flagged or repaired.
 
     A warning where less than half is left: then the detections rather than the frames are at fault.
+    ``which`` says what is counted, where more than that is kept.
     """
-    listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)
     level = logging.WARNING if 2 * kept < total else logging.INFO
-    logger.log(
-        level, "%s: %d of %d frames kept%s", name, kept, total, f" ({listed})" if listed else ""
-    )
+    text = f" ({listed(reasons)})" if any(reasons.values()) else ""
+    logger.log(level, "%s: %d of %d frames %s%s", name, kept, total, which, text)
+
+
+def listed(reasons: Mapping[str, int]) -> str:
+    """The counts that are not zero, in words."""
+    return ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)

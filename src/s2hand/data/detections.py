@@ -130,6 +130,10 @@ class Detections:
         numbers = range(len(rows))
         return self._select([f"{n:06d}" for n in numbers], [rows[n] for n in numbers])
 
+    def first(self, count: int) -> Detections:
+        """The first ``count`` rows."""
+        return self._select(self.names[:count], list(range(count)))
+
     def on_frames(self, sizes: Int[np.ndarray, "n 2"]) -> Detections:
         """Keypoints in pixels of frames of these (width, height), where ``image_size`` differs.
 

@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
-from s2hand.data.cache import Layout, default_root, open_cache, write_cache
-from s2hand.data.checks import check_intrinsics, report
-from s2hand.data.crops import (
-    CROP_PX,
-    crop_image,
-    place_boxes,
-    runs_of,
-)
+from s2hand.data.checks import listed, report
+from s2hand.data.crops import CROP_PX, place_boxes, runs_of
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import SIDES, Detections
+from s2hand.data.frame_crops import FrameCrops
+from s2hand.data.intrinsics import full_intrinsics
 from s2hand.data.video import Video, open_source
-from s2hand.geometry.camera import (
-    crop_affine,
-    intrinsics_from_fov,
-    mirror_affine,
-    resize_affine,
-    transform_points,
-)
+from s2hand.geometry.camera import crop_affine, mirror_affine, transform_points
 from s2hand.types import Camera, HandBatch
 
 logger = logging.getLogger(__name__)
 
-_CACHE_FORMAT = 1
 Split = Literal["all", "train", "val"]
+
+BEHIND_DAMAGE = "behind damage in the video"
+"""The reason that counts detections of frames that cannot be read."""
 
 
 class FramesDataset(HandDataset):
@@ -50,11 +39,14 @@ class FramesDataset(HandDataset):
     Everything comes from the detections: a confidence-weighted box per frame, smoothed over time
     where the frames are a sequence, cut to a square (:mod:`s2hand.data.crops`); keypoints and K
     follow into the crop's 224 pixels. :meth:`prepare` writes the crops once to a mapped file.
-    Frames without any detected keypoint are dropped and counted (``reasons``).
+    Frames without any detected keypoint are dropped and counted (``reasons``). Of a video that is
+    damaged or cut short the frames before that are served, with a warning.
 
-    For whoever draws on the full frames there are ``positions`` [n] in the source, ``affines``
-    [n, 3, 3] from full-frame to crop pixels (the mirroring included), ``frame_intrinsics``
-    [n, 3, 3] and ``mirrored``.
+    What is known of all frames lies ready: ``keypoints`` [n, 21, 2], ``confidence`` [n, 21] and
+    ``camera`` [n] of the crops, and for whoever draws on the full frames ``positions`` [n] in the
+    source of ``total`` frames, ``affines`` [n, 3, 3] from full-frame to crop pixels (the mirroring
+    included), ``frame_intrinsics`` [n, 3, 3] and ``mirrored``. ``times`` [n] are seconds from the
+    video's first frame by its own time stamps, and ``fps`` its mean rate; both None of pictures.
 
     Args:
         source: a video file, an image or a folder of images (EXIF orientation respected).
@@ -72,6 +64,7 @@ class FramesDataset(HandDataset):
             ``block_frames`` consecutive frames the last is ``val``, the others are ``train``.
         keep_all: keep frames without detection, with confidence 0 and the previous box of the
             sequence or else the full frame; for prediction.
+        every: take every n-th frame only; what lies between is neither cropped nor a gap.
         skip: file names of pictures to leave out, such as unreadable ones.
         cache_dir: where crops are kept; by default ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
 
@@ -96,11 +89,15 @@ class FramesDataset(HandDataset):
         val_every: int = 5,
         block_frames: int = 30,
         keep_all: bool = False,
+        every: int = 1,
         skip: Sequence[str] = (),
         cache_dir: str | Path | None = None,
     ) -> None:
         if side not in SIDES:
             raise ValueError(f"side={side!r}; use 'right' or 'left'")
+        if every < 1:
+            raise ValueError(f"every={every}: take every n-th frame, n at least 1")
+        self.every = every
         self.source, self.image_px, self.mirrored = Path(source), image_px, side == "left"
         self._source = open_source(self.source, skip)
         self._sequence = isinstance(self._source, Video) if sequence is None else sequence
@@ -118,26 +115,38 @@ class FramesDataset(HandDataset):
             self._sequence,
             keep_all,
         )
-        cropped = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        self.reasons = _reasons(found, sizes, len(cropped))
-        report(logger, str(source), len(cropped), len(found), self.reasons)
+        usable = np.flatnonzero(~np.isnan(boxes[:, 0]))
+        self.reasons = _reasons(found, sizes, len(usable))
+        if isinstance(self._source, Video):
+            self.reasons[BEHIND_DAMAGE] = len(detections) - len(found)
+        _report(self.source, found, len(usable), self.reasons)
+        if not len(usable):
+            raise ValueError(
+                f"{source}: none of its {len(found)} frames can be used ({listed(self.reasons)}); "
+                f"are the detections of this source, and of its {side} hand?"
+            )
+        cropped = usable[usable % every == 0]
         kept = _in_split(cropped, split, val_every, block_frames)
         if not len(kept):
-            raise ValueError(f"{source}: no frame in split {split!r} ({self.reasons})")
-        K = _full_intrinsics(sizes, intrinsics, intrinsics_size, horizontal_fov_deg, self.source)
+            raise ValueError(
+                f"{source}: no frame in split {split!r} of its {len(cropped)} usable frames, with "
+                f"val_every={val_every} and block_frames={block_frames}"
+            )
+        K = full_intrinsics(sizes, intrinsics, intrinsics_size, horizontal_fov_deg, self.source)
 
-        self.positions = kept
+        self.positions, self.total = kept, len(found)
+        times = self._source.times
+        self.times = None if times is None else times[kept]
+        self.fps = self._source.fps
         self._names = [found.names[i] for i in kept]
         self._set_crops(found, boxes, K)
-        self._total, self._cropped, self._boxes = len(found), cropped, boxes
         self._rows = np.searchsorted(cropped, kept)
-        crops = {"boxes": boxes[cropped].tolist(), "frames": cropped.tolist()}
-        shape = {"image_px": image_px, "mirrored": self.mirrored, "format": _CACHE_FORMAT}
-        key = content_key(files=self._source.key(), **crops, **shape)
-        root = default_root() if cache_dir is None else Path(cache_dir).expanduser()
-        self._cache = root / "frames" / f"{self.source.stem}-{key}"
+        self._crops = FrameCrops(
+            self._source, self.source.name, cropped, boxes[cropped], image_px, self.mirrored,
+            cache_dir,
+        )  # fmt: skip
         self._content_key = content_key(
-            crops=key, detections=found.fingerprint, K=K.tolist(), kept=kept.tolist()
+            crops=self._crops.key, detections=found.fingerprint, K=K.tolist(), kept=kept.tolist()
         )
 
     def _set_crops(
@@ -153,9 +162,9 @@ class FramesDataset(HandDataset):
         keypoints = transform_points(self.affines, torch.from_numpy(found.keypoints[kept]))
         # In the mirrored world X' = -X, which makes an ordinary camera of the flipped one.
         world = torch.diag(torch.tensor([-1.0 if self.mirrored else 1.0, 1.0, 1.0]).double())
-        self._camera = Camera((self.affines @ K[kept] @ world).float())
-        self._keypoints = (keypoints * (confidence > 0)[..., None]).float()
-        self._confidence = confidence.float()
+        self.camera = Camera((self.affines @ K[kept] @ world).float())
+        self.keypoints = (keypoints * (confidence > 0)[..., None]).float()
+        self.confidence = confidence.float()
 
     def __len__(self) -> int:
         """Number of frames kept."""
@@ -164,12 +173,12 @@ class FramesDataset(HandDataset):
     def __getitem__(self, index: int) -> HandBatch:
         """One crop with what was detected in it."""
         index = range(len(self))[index]
-        pixels = torch.from_numpy(self._pixels[self._rows[index]].copy())
+        pixels = torch.from_numpy(self._crops[self._rows[index]])
         return HandBatch(
             image=pixels.permute(2, 0, 1)[None].float() / 255,
-            keypoints=self._keypoints[index, None],
-            confidence=self._confidence[index, None],
-            camera=self._camera[index, None],
+            keypoints=self.keypoints[index, None],
+            confidence=self.confidence[index, None],
+            camera=self.camera[index, None],
             index=torch.tensor([index]),
         )
 
@@ -185,45 +194,22 @@ class FramesDataset(HandDataset):
 
     def pictures(self, indices: Sequence[int]) -> Iterator[Image.Image]:
         """The whole upright frames at increasing indices, not mirrored, read one by one."""
-        return self._source.images(self.positions[list(indices)].tolist(), self._total)
+        return self._source.images(self.positions[list(indices)].tolist())
+
+    def source_pictures(self, numbers: Sequence[int]) -> Iterator[Image.Image]:
+        """As :meth:`pictures`, by number in the source: frames without a hand, too."""
+        return self._source.images(list(numbers))
 
     def segments(self) -> list[Sequence[int]]:
         """Runs of consecutive kept frames of a sequence; otherwise every frame for itself."""
         if not self._sequence:
             return super().segments()
-        starts = np.cumsum([0, *map(len, runs_of(self.positions))]).tolist()
+        starts = np.cumsum([0, *map(len, runs_of(self.positions // self.every))]).tolist()
         return [range(first, end) for first, end in pairwise(starts)]
 
     def prepare(self) -> None:
         """Decode and crop all frames into the cache, unless they are there."""
-        if not self._cache.is_dir():
-            write_cache(self._cache, len(self._cropped), self._layout, self._cut())
-
-    def _cut(self) -> Iterator[dict[str, UInt8[np.ndarray, "1 s s 3"]]]:
-        images = self._source.images(self._cropped.tolist(), self._total)
-        pairs = track(
-            zip(self._boxes[self._cropped], images, strict=True),
-            description=f"cropping {self.source.name}",
-            total=len(self._cropped),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        for box, image in pairs:
-            crop = crop_image(image, box, self.image_px)
-            yield {"image": (crop[:, ::-1] if self.mirrored else crop)[None]}
-
-    @property
-    def _layout(self) -> Layout:
-        return {"image": ("|u1", (self.image_px, self.image_px, 3))}
-
-    @cached_property
-    def _pixels(self) -> UInt8[np.ndarray, "n s s 3"]:
-        self.prepare()
-        return open_cache(self._cache, len(self._cropped), self._layout)["image"]
-
-    def __getstate__(self) -> dict[str, object]:
-        # A worker maps the file itself; pickling a map would copy all of it.
-        return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
+        self._crops.prepare()
 
 
 def _in_split(
@@ -253,24 +239,10 @@ def _reasons(found: Detections, sizes: Int[np.ndarray, "n 2"], cropped: int) -> 
     }
 
 
-def _full_intrinsics(
-    sizes: Int[np.ndarray, "n 2"],
-    intrinsics: Sequence[Sequence[float]] | None,
-    calibrated: Sequence[int] | None,
-    horizontal_fov_deg: float,
-    source: Path,
-) -> Float[Tensor, "n 3 3"]:
-    """K of each full upright frame."""
-    if intrinsics is None:
-        return torch.stack(
-            [intrinsics_from_fov(w, h, horizontal_fov_deg) for w, h in sizes.tolist()]
-        )
-    K = np.asarray(intrinsics, dtype=np.float64)
-    if K.shape != (3, 3):
-        raise ValueError(
-            f"intrinsics of shape {K.shape}; give 3x3: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
-        )
-    from_sizes = sizes if calibrated is None else np.broadcast_to(calibrated, sizes.shape)
-    check_intrinsics(np.broadcast_to(K, (len(sizes), 3, 3)), from_sizes, source)
-    resize = [resize_affine(fx, fy) for fx, fy in (sizes / from_sizes).tolist()]
-    return torch.stack(resize) @ torch.from_numpy(K)
+def _report(source: Path, found: Detections, usable: int, reasons: dict[str, int]) -> None:
+    """Log what is kept; where frames without a hand are kept, too, how many show one."""
+    detected = int((found.confidence > 0).any(-1).sum())
+    if 0 < detected < usable:
+        report(logger, str(source), detected, len(found), reasons, "with a hand")
+    else:
+        report(logger, str(source), usable, len(found), reasons)

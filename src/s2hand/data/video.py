@@ -1,31 +1,42 @@
-"""Frames from disk, upright: a folder of pictures, or a video decoded by PyAV."""
+"""Frames from disk, upright: a folder of pictures, or a video."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Protocol
 
-import av
+import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageOps
 
+from s2hand.data.decode import VideoScan, read_video, scan_video
 from s2hand.data.detections import Detections
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _PROBE_BYTES = 1 << 16
 _EXIF_ORIENTATION = 0x0112
-_UPRIGHT = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
-}
 
 
 class FrameSource(Protocol):
     """Frames in order, and how detections find them."""
+
+    @property
+    def times(self) -> Float[np.ndarray, " n"] | None:
+        """When each frame is shown, seconds from the first one, increasing; None of pictures."""
+        ...
+
+    @property
+    def fps(self) -> float | None:
+        """Mean number of frames per second; None of pictures."""
+        ...
 
     def join(self, detections: Detections) -> Detections:
         """One row per frame, named as the frame; ValueError naming a frame that has none."""
@@ -35,8 +46,8 @@ class FrameSource(Protocol):
         """(width, height) of each upright frame; endless for a video, whose frames are alike."""
         ...
 
-    def images(self, positions: Sequence[int], total: int) -> Iterator[Image.Image]:
-        """The upright RGB frames at increasing positions of ``total``."""
+    def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
+        """The upright RGB frames at increasing positions."""
         ...
 
     def key(self) -> list[list[str | int]]:
@@ -46,6 +57,9 @@ class FrameSource(Protocol):
 
 class Pictures:
     """One image file, or those of a folder but for ``skip`` in natural order (2 before 10)."""
+
+    times = None
+    fps = None
 
     def __init__(self, folder: Path, skip: Collection[str] = ()) -> None:
         found = folder.iterdir() if folder.is_dir() else [folder]
@@ -65,7 +79,7 @@ class Pictures:
         """From the files' headers."""
         return map(image_size, self.files)
 
-    def images(self, positions: Sequence[int], total: int) -> Iterator[Image.Image]:
+    def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
         """Read one after the other."""
         return (read_image(self.files[position]) for position in positions)
 
@@ -75,36 +89,61 @@ class Pictures:
 
 
 class Video:
-    """The frames of a video file."""
+    """The frames of a video file, as far as they can be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @cached_property
+    def scan(self) -> VideoScan:
+        """What can be read of the file."""
+        return scan_video(self.path)
+
+    @property
+    def times(self) -> Float[np.ndarray, " n"]:
+        """By the file's own time stamps, so at a variable rate, too."""
+        return self.scan.times
+
+    @property
+    def fps(self) -> float:
+        """Over the whole video; of a single frame what the file announces."""
+        times = self.scan.times
+        return float((len(times) - 1) / times[-1]) if len(times) > 1 else 1 / self.scan.step
+
     def join(self, detections: Detections) -> Detections:
-        """By frame number, from 0."""
-        return detections.of_video()
+        """By frame number, from 0.
+
+        Of a video that is damaged or cut short the rows of the readable frames are left, with a
+        warning.
+
+        Raises:
+            ValueError: if a frame has no row, or if rows are left over though the video is whole.
+        """
+        found, scan = detections.of_video(), self.scan
+        if len(found) < len(scan.times):
+            raise ValueError(
+                f"{self.path}: frame {len(found):06d} has no detection ({len(found)} have)"
+            )
+        readable = scan.first_of(len(found))
+        if readable is None:
+            raise ValueError(
+                f"{self.path} ends after {len(scan.times)} frames, but {len(found)} have "
+                "detections; is it cut short, or are they of another video?"
+            )
+        if scan.problem or readable < len(found):
+            logger.warning(
+                "%s: its first %d frames are used, of %d with detections",
+                scan.problem or f"{self.path} is cut short", readable, len(found),
+            )  # fmt: skip
+        return found.first(readable)
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """The size of the first frame, again and again."""
-        first = next(read_video(self.path), None)
-        if first is None:
-            raise ValueError(f"{self.path} holds no video frame")
-        return repeat(first.size)
+        """The size of the frames, again and again."""
+        return repeat(self.scan.size)
 
-    def images(self, positions: Sequence[int], total: int) -> Iterator[Image.Image]:
-        """Decode in order; the video must have exactly ``total`` frames."""
-        wanted = frozenset(positions)
-        number = -1
-        for number, image in enumerate(read_video(self.path)):
-            if number == total:
-                raise ValueError(f"{self.path}: frame {number:06d} has no detection ({total} have)")
-            if number in wanted:
-                yield image
-        if number + 1 != total:
-            raise ValueError(
-                f"{self.path} ends after {number + 1} frames, but {total} have detections; "
-                "is it cut short, or are they of another video?"
-            )
+    def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
+        """Decode in order, as far as the last of the positions."""
+        return read_video(self.path, frozenset(positions))
 
     def key(self) -> list[list[str | int]]:
         """The key of the file."""
@@ -149,28 +188,6 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.size[::-1] if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
-
-
-def read_video(path: Path) -> Iterator[Image.Image]:
-    """Every frame of a video as upright RGB, in order; no ffmpeg program is needed.
-
-    Raises:
-        ValueError: naming the file and how many frames could be decoded.
-    """
-    decoded = 0
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                image = frame.to_image()
-                turn = _UPRIGHT.get(frame.rotation % 360)  # degrees counter-clockwise
-                yield image if turn is None else image.transpose(turn)
-                decoded += 1
-    except av.FFmpegError as error:
-        raise ValueError(f"cannot decode {path} after {decoded} frames: {error}") from error
 
 
 def file_key(path: Path) -> list[str | int]:
