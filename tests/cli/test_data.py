@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.dexycb import DexYcbTree
 from fixtures.freihand import FreiHandTree
-from fixtures.video import dot_frame, write_video
+from fixtures.ho3d import Ho3dTree
+from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detections import Detections
@@ -68,6 +70,31 @@ def test_freihand_is_counted_and_drawn(
     assert distance.min(1).max() < 8
 
 
+def test_ho3d_is_counted(
+    ho3d: Ho3dTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(ho3d.root, tmp_path / "copy"))
+    # Frames of different sequences have the same file name; one of them is broken.
+    (root / "train" / "SM2" / "rgb" / "0010.png").write_bytes(b"")
+    arguments = ["check", "ho3d", str(root), "--labels", "--detections", str(ho3d.detections)]
+    assert main([*arguments, "--contact-sheet", str(tmp_path / "sheet.png")]) == 1
+    output = capsys.readouterr().out
+    counts = rows(output)
+    assert (counts["usable"], counts["no meta file"], counts["unreadable"]) == ("24", "1", "1")
+    assert "SM2/rgb/0010.png" in output.replace("\n", "")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (6 * 224, 4 * 224)
+    arguments = ["check", "ho3d", str(root), "--split", "evaluation"]
+    assert main([*arguments, "--detections", str(ho3d.evaluation_detections)]) == 0
+
+
+def test_dexycb_is_counted(dexycb: DexYcbTree, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "dexycb", str(dexycb.root), "--setup", "s2", "--split", "test"]
+    assert main([*arguments, "--labels", "--detections", str(dexycb.detections)]) == 0
+    counts = rows(capsys.readouterr().out)
+    assert (counts["usable"], counts["no label file"]) == ("10", "2")
+
+
 def test_unreadable_images_fail_by_name(
     freihand: FreiHandTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +125,22 @@ def test_unreadable_pictures_fail_by_name(
     output = capsys.readouterr().out
     assert rows(output)["usable"] == "1"
     assert "b.png" in output
+
+
+def test_a_damaged_video_fails_with_what_is_left_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).integers(60, 200, (40, 120, 160, 3)).astype(np.uint8)
+    path = write_video(tmp_path / "a.mp4", list(noise), codec="libx264", movflags="faststart")
+    truncate(path, 0.5)
+    found = Detections(tuple(map(str, range(40))), np.full((40, 21, 2), 60.0), np.ones((40, 21)))
+    write_detections(tmp_path / "found.json", found)
+    assert main(["check", "frames", str(path), "--detections", str(tmp_path / "found.json")]) == 1
+    counts = rows(capsys.readouterr().out)
+    usable, lost = int(counts["usable"]), int(counts["behind damage in the video"])
+    assert 10 < usable < 25
+    assert usable + lost == 40
+    assert "a.mp4" in caplog.text
 
 
 def test_errors_are_one_readable_message(

@@ -17,8 +17,11 @@ from rich.table import Table
 
 from s2hand.data.base import HandDataset
 from s2hand.data.detection_files import read_detections, write_detections
-from s2hand.data.frames import FramesDataset
+from s2hand.data.dexycb import DexYcbDataset
+from s2hand.data.frames import BEHIND_DAMAGE, FramesDataset
 from s2hand.data.freihand import FreiHandDataset
+from s2hand.data.ho3d import Ho3dDataset
+from s2hand.data.recorded import RecordedDataset
 from s2hand.data.video import Pictures, read_image
 from s2hand.export.overlay import draw_detections
 from s2hand.files import atomic_path
@@ -28,12 +31,14 @@ examples:
   s2hand-data check frames hand.mp4 --detections hand.keypoints.json --contact-sheet sheet.png
   s2hand-data check frames photos/ --detections openpose_json/ --side left --fov 65
   s2hand-data check freihand FreiHAND_pub_v2 --detections freihand-train.json --variants 0
+  s2hand-data check ho3d HO3D_v3 --detections ho3d-train.json --labels
+  s2hand-data check dexycb DexYCB --detections openpose_json/ --setup s0 --split test
   s2hand-data convert openpose_json/ detections.json --image-size 1920 1080
 
 `check` reads everything that training would read and counts what it would drop, flag or repair.
 It ends with 0 if the data can be used, with 1 if not. Dropped frames are no failure; unreadable
-images, and detections that do not match the images, are. The contact sheet draws detected
-keypoints into the crops the network would see: they must sit on the hand.
+images, damaged videos, and detections that do not match the images, are. The contact sheet draws
+detected keypoints into the crops the network would see: they must sit on the hand.
 
 Detections are 2D keypoints in pixels of the full image: an OpenPose folder (--write_json), the
 published S2HAND form [xy, confidences, names], or s2hand.detections/1 (docs/formats.md).
@@ -63,10 +68,11 @@ def check_frames(options: argparse.Namespace, console: Console) -> int:
         options.detections,
         side=options.side,
         horizontal_fov_deg=options.fov,
-        skip=list(unreadable),
+        skip=[file.name for file in unreadable],
     )
     dataset.prepare()
-    return _report(options, console, dataset, dataset.reasons, unreadable)
+    code = _report(options, console, dataset, dataset.reasons, [], unreadable)
+    return 1 if dataset.reasons.get(BEHIND_DAMAGE) else code
 
 
 def check_freihand(options: argparse.Namespace, console: Console) -> int:
@@ -78,8 +84,27 @@ def check_freihand(options: argparse.Namespace, console: Console) -> int:
         variants=options.variants,
         labels=options.labels,
     )
-    unreadable = _unreadable([dataset.path(i) for i in range(len(dataset))])
-    return _report(options, console, dataset, dataset.reasons, unreadable)
+    return _report_files(options, console, dataset)
+
+
+def check_ho3d(options: argparse.Namespace, console: Console) -> int:
+    """A folder in HO-3D's format."""
+    dataset = Ho3dDataset(
+        options.root, options.detections, split=options.split, labels=options.labels
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_dexycb(options: argparse.Namespace, console: Console) -> int:
+    """A folder in DexYCB's format."""
+    dataset = DexYcbDataset(
+        options.root,
+        options.detections,
+        setup=options.setup,
+        split=options.split,
+        labels=options.labels,
+    )
+    return _report_files(options, console, dataset)
 
 
 def convert(options: argparse.Namespace, console: Console) -> int:
@@ -108,15 +133,23 @@ def contact_sheet(dataset: HandDataset, indices: Sequence[int], columns: int = 6
     return sheet
 
 
-def _unreadable(files: Sequence[Path]) -> dict[str, str]:
-    """Names of images that cannot be decoded, and why."""
+def _unreadable(files: Sequence[Path]) -> dict[Path, str]:
+    """Images that cannot be decoded, and why."""
     bad = {}
     for file in track(files, "reading images", console=Console(stderr=True), transient=True):
         try:
             read_image(file)
         except (ValueError, OSError) as error:
-            bad[file.name] = str(error)
+            bad[file] = str(error)
     return bad
+
+
+def _report_files(
+    options: argparse.Namespace, console: Console, dataset: FreiHandDataset | RecordedDataset
+) -> int:
+    """Read every image of the dataset, and report."""
+    files = [dataset.path(i) for i in range(len(dataset))]
+    return _report(options, console, dataset, dataset.reasons, files, _unreadable(files))
 
 
 def _report(
@@ -124,8 +157,10 @@ def _report(
     console: Console,
     dataset: HandDataset,
     reasons: dict[str, int],
-    unreadable: dict[str, str],
+    files: Sequence[Path],
+    unreadable: dict[Path, str],
 ) -> int:
+    """Print the counts, draw the contact sheet; the exit code. ``files`` are the frames' own."""
     table = Table("frames", "count")
     table.columns[1].justify = "right"
     table.add_row("usable", str(len(dataset)))
@@ -135,7 +170,7 @@ def _report(
     for problem in list(unreadable.values())[:10]:
         console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
     if options.contact_sheet:
-        usable = [i for i, name in enumerate(dataset.names) if f"{name}.jpg" not in unreadable]
+        usable = [i for i in range(len(dataset)) if not files or files[i] not in unreadable]
         chosen = np.unique(np.linspace(0, len(usable) - 1, 24).astype(int))
         sheet = contact_sheet(dataset, [usable[i] for i in chosen])
         with atomic_path(options.contact_sheet) as temporary:
@@ -153,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="check | convert")
     formats = commands.add_parser("check", help="count what training would drop, and why")
-    kinds = formats.add_subparsers(required=True, metavar="frames | freihand")
+    kinds = formats.add_subparsers(required=True, metavar="frames | freihand | ho3d | dexycb")
 
     frames = kinds.add_parser("frames", help="own pictures (a folder) or a video file")
     frames.add_argument("source", type=Path, help="folder of images, or video file")
@@ -168,7 +203,20 @@ def _parser() -> argparse.ArgumentParser:
     freihand.add_argument("--labels", action="store_true", help="check the 3D label files too")
     freihand.set_defaults(run=check_freihand)
 
-    for kind in (frames, freihand):
+    ho3d = kinds.add_parser("ho3d", help="HO-3D v2 or v3, as downloaded")
+    ho3d.add_argument("root", type=Path, help="folder that holds train/, evaluation/ and the lists")
+    ho3d.add_argument("--split", choices=("train", "evaluation"), default="train")
+    ho3d.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    ho3d.set_defaults(run=check_ho3d)
+
+    dexycb = kinds.add_parser("dexycb", help="DexYCB, as downloaded")
+    dexycb.add_argument("root", type=Path, help="folder that holds the subjects and calibration/")
+    dexycb.add_argument("--setup", choices=("s0", "s1", "s2", "s3"), default="s0")
+    dexycb.add_argument("--split", choices=("train", "val", "test"), default="train")
+    dexycb.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    dexycb.set_defaults(run=check_dexycb)
+
+    for kind in (frames, freihand, ho3d, dexycb):
         kind.add_argument("--detections", type=Path, required=True, help="2D detections")
         kind.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw 24 crops here")
 

@@ -24,7 +24,7 @@ from s2hand.data.module import HandDataModule
 from s2hand.export.mesh import write_mesh
 from s2hand.export.page import write_page
 from s2hand.files import atomic_path, write_json
-from s2hand.metric.leaderboard import FREIHAND_FRAMES, write_freihand
+from s2hand.metric.leaderboard import FREIHAND_FRAMES, write_freihand, write_ho3d
 from s2hand.module import S2Hand
 from s2hand.panel import panel
 from s2hand.types import HandBatch
@@ -75,12 +75,14 @@ def measure(
 
 @torch.no_grad()
 def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
-    """FreiHAND's ``pred.json``: joints and vertices of every test frame, metres, in order.
+    """A leaderboard's ``pred.json``: joints and vertices of every test frame, metres, in order.
 
-    Every frame of the test set once; a set that is not the leaderboard's is written with a warning.
+    The leaderboard is the test set's, FreiHAND's where it has none. Every frame of the test set
+    once; a set that is not FreiHAND's whole one is written with a warning. HO-3D's always is whole.
     """
-    frames = len(data.dataset("test"))
-    if frames != FREIHAND_FRAMES:
+    test = data.dataset("test")
+    frames, write = len(test), write_ho3d if test.leaderboard == "ho3d" else write_freihand
+    if write is write_freihand and frames != FREIHAND_FRAMES:
         _log.warning(
             "%s: %d frames; FreiHAND's leaderboard takes %d", path, frames, FREIHAND_FRAMES
         )
@@ -89,7 +91,7 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
         hand = module(batch.to(module.device), render=False).hand.fold()
         joints.append(hand.joints.numpy(force=True))
         vertices.append(hand.vertices.numpy(force=True))
-    write_freihand(path, np.concatenate(joints), np.concatenate(vertices), frames)
+    write(path, np.concatenate(joints), np.concatenate(vertices), frames)
 
 
 @torch.no_grad()

@@ -22,6 +22,10 @@ class HandDataset(Dataset[HandBatch], ABC):
 
     fps: float | None = None
     """Frames per second of the recordings, where it is known."""
+    convention: str | None = None
+    """Which points its joints are, by name (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`)."""
+    leaderboard: str | None = None
+    """Whose ``pred.json`` predictions of these frames make: ``freihand`` or ``ho3d``."""
 
     @abstractmethod
     def __len__(self) -> int:

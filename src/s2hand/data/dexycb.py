@@ -98,6 +98,8 @@ class DexYcbDataset(RecordedDataset):
             the camera.
     """
 
+    convention = "manopth"
+
     def __init__(
         self,
         root: str | Path,

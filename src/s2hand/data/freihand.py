@@ -62,6 +62,8 @@ class FreiHandDataset(HandDataset):
             camera, unreadable or wrongly sized images.
     """
 
+    convention = "freihand"
+
     def __init__(
         self,
         root: str | Path,
@@ -75,6 +77,7 @@ class FreiHandDataset(HandDataset):
     ) -> None:
         self.root, self.split, self.image_px = Path(root), split, image_px
         self._prefix = "evaluation" if split == "evaluation" else "training"
+        self.leaderboard = "freihand" if split == "evaluation" else None
         if self._prefix == "evaluation" and skip:
             raise ValueError("skip: evaluation keeps every image, the submission's order matters")
         K = read_rows(self.root / f"{self._prefix}_K.json", (3, 3))

@@ -68,6 +68,8 @@ class Ho3dDataset(RecordedDataset):
             and labels behind the camera.
     """
 
+    convention = "ho3d"
+
     def __init__(
         self,
         root: str | Path,
@@ -81,6 +83,7 @@ class Ho3dDataset(RecordedDataset):
         skip: Sequence[str] = (),
     ) -> None:
         root, evaluation = Path(root), split == "evaluation"
+        self.leaderboard = "ho3d" if evaluation else None
         if evaluation and skip:
             raise ValueError("skip: evaluation keeps every frame, the submission's order matters")
         folder = root / ("evaluation" if evaluation else "train")
