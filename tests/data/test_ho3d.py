@@ -221,6 +221,18 @@ class TestCrops:
         assert again.content_key == train.content_key != other.content_key
         torch.testing.assert_close(again[5].image, train[5].image)
 
+    def test_crops_are_smoothed_within_their_sequence_alone(self, ho3d: Ho3dTree) -> None:
+        found = read_detections(ho3d.detections)
+        pushed = np.array([name.startswith("ABF11") for name in found.names])
+        keypoints = found.keypoints + 40.0 * pushed[:, None, None]
+        before = Ho3dDataset(ho3d.root, found)
+        after = Ho3dDataset(ho3d.root, replace(found, keypoints=keypoints))
+        rough = Ho3dDataset(ho3d.root, found, smooth_frames=0)
+        for name, a, b in zip(before.names, before, after, strict=True):
+            same = torch.equal(a.camera.intrinsics, b.camera.intrinsics)
+            assert same != name.startswith("ABF11")
+        assert not torch.equal(before[1].camera.intrinsics, rough[1].camera.intrinsics)
+
     def test_the_image_is_the_crop_of_the_file(self, train: Ho3dDataset) -> None:
         sample = train[2]
         scale, (left, top) = crop_of(sample)[0, 0], crop_of(sample)[:2, 2]
