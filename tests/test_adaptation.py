@@ -65,7 +65,7 @@ def follow(
     coming = iter(residuals)
     monkeypatch.setattr(adaptation, "residual_px", lambda *_: next(coming))
     trainer: Any = SimpleNamespace(
-        global_step=0, should_stop=False, strategy=SimpleNamespace(broadcast=lambda x: x),
+        global_step=0, should_stop=False,
         datamodule=SimpleNamespace(dataset=lambda _: PlainFrames()),
     )  # fmt: skip
     monkeypatch.setattr(Weights, "device", torch.device("cpu"))

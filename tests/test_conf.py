@@ -126,14 +126,17 @@ def test_each_choice_of_the_plain_groups_composes_with_the_others() -> None:
             check_arguments(f"{choice}: {where}", node)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "adapt"])
 def test_every_command_composes(command: str) -> None:
     cfg = compose_config(command)
     asked = [key for key in cfg if OmegaConf.is_missing(cfg, key)]
-    assert (
-        asked
-        == {"train": [], "evaluate": ["checkpoint"], "predict": ["checkpoint", "source"]}[command]
-    )
+    missing = {
+        "train": [],
+        "evaluate": ["checkpoint"],
+        "predict": ["checkpoint", "source"],
+        "adapt": ["source", "detections"],
+    }
+    assert asked == missing[command]
 
 
 @pytest.mark.parametrize("model", GROUPS["model"])

@@ -102,8 +102,7 @@ class BestResidual(pl.Callback):
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, S2Hand)
         assert self._batch is not None
-        # One process measures for all, so that all end at the same step.
-        residual = float(trainer.strategy.broadcast(residual_px(module, self._batch)))
+        residual = residual_px(module, self._batch)
         self.checks.append((trainer.global_step, residual))
         if residual < self.after_px:
             self.after_px, self.best_step = residual, trainer.global_step
