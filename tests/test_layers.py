@@ -16,7 +16,7 @@ LAYERS = [
     {"hand", "render", "loss", "metric", "data", "export"},
     {"model"},
     {"objective", "schedule", "checkpoint"},
-    {"module", "adaptation", "callbacks", "panel", "refine"},
+    {"module", "adaptation", "callbacks", "panel", "refine", "track"},
     {"build"},
     {"cli"},
 ]

@@ -17,7 +17,9 @@ from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
 from s2hand.build import load
-from s2hand.cli.predict import FORMATS, frame_stems, main, predict, whole_pictures
+from s2hand.cli.inference import frame_stems, predict
+from s2hand.cli.pictures import FORMATS
+from s2hand.cli.predict import choose_device, main, whole_pictures
 from s2hand.data.detection_files import write_detections
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset
@@ -182,7 +184,7 @@ def test_every_nth_frame_of_a_video(right: Folder, checkpoint: Path, tmp_path: P
     write_detections(tmp_path / "hand.json", found)
     arguments = [f"checkpoint={checkpoint}", f"source={video}", f"out={tmp_path / 'out'}"]
     arguments += [f"detections={tmp_path / 'hand.json'}", "every=2", "batch_size=2"]
-    assert run_command(main, *arguments, "formats=[json,png]") == 0
+    assert run_command(main, *arguments, "sequence=false", "formats=[json,png]") == 0
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert files == [f"{n:06d}.{kind}" for n in (0, 2, 4) for kind in ("json", "png")]
     assert read_prediction(tmp_path / "out" / "000004.json")["frames"] == ["000004"]
@@ -204,6 +206,15 @@ def test_refinement_fits_every_frame_for_itself(right: Folder, checkpoint: Path)
         assert after < 0.95 * before
         alone = predict(module, frame, 12)
         torch.testing.assert_close(refined.hand.joints[i], alone.hand.joints[0])
+
+
+def test_the_device_is_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert choose_device("auto") == torch.device(device)
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device=meat: use auto, cpu or cuda"):
+        choose_device("meat")
 
 
 def test_hostile_file_names_stay_in_the_folder(checkpoint: Path, tmp_path: Path) -> None:
@@ -248,7 +259,9 @@ def test_no_two_frames_share_a_file() -> None:
         (["checkpoint={real}"], "source is missing"),
         (["checkpoint={real}", "source=nowhere"], "nowhere"),
         (["checkpoint={real}", "source={empty}"], "holds no image"),
-        (["checkpoint={real}", "source={right}", "formats=[json,stl]"], "formats=['stl']: choose"),
+        (["checkpoint={real}", "source={right}", "formats=[json,stl]"], "formats=['stl']: for"),
+        (["checkpoint={real}", "source={right}", "formats=json"], "formats=json: give a list"),
+        (["checkpoint={real}", "source={right}", "batch_size=0"], "batch_size=0: give a whole"),
         (["checkpoint={real}", "source={right}", "every=0"], "every=0"),
         (["checkpoint={real}", "source={right}", "out={right}"], "is the source"),
         (["checkpoint={real}", "source={right}", "detections=none.json"], "none.json: no such"),
@@ -257,7 +270,8 @@ def test_no_two_frames_share_a_file() -> None:
             "no detection named 'a.png'",
         ),
         (["checkpoint={real}", "source={right}", "side=both"], "side='both'"),
-        (["checkpoint={real}", "source={video}"], "is a video: without detections"),
+        (["checkpoint={real}", "source={video}"], "is a clip: give detections=FILE"),
+        (["checkpoint={real}", "source={video}", "sequence=false"], "is a video: without detect"),
     ],
 )
 def test_errors_are_one_message(

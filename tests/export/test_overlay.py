@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from s2hand.export.overlay import JOINT_COLORS, blend_render, draw_detections, draw_skeleton
+from s2hand.export.overlay import (
+    JOINT_COLORS,
+    blend_render,
+    draw_detections,
+    draw_note,
+    draw_skeleton,
+    paste_crop,
+)
 
 BLACK = np.zeros((60, 80, 3), np.uint8)
 
@@ -84,3 +91,36 @@ def test_a_render_is_laid_over_by_coverage_and_opacity() -> None:
     np.testing.assert_allclose(blended, expected, atol=0.51)
     assert blended.dtype == np.uint8
     np.testing.assert_array_equal(blended[0, 0], 100)
+
+
+@pytest.mark.parametrize("background", [0, 100, 255])
+def test_a_pasted_edge_lies_between_hand_and_picture(background: int) -> None:
+    y, x = np.mgrid[:64, :64]
+    silhouette = np.clip(20.5 - np.hypot(x - 32, y - 32), 0, 1)
+    render = np.array([0.6, 0.4, 0.2]) * silhouette[..., None]
+    image = np.full((90, 120, 3), background, np.uint8)
+    affine = np.array([[0.41, 0, -7.3], [0, 0.41, 2.2], [0, 0, 1]])
+    pasted = paste_crop(image, render, silhouette, affine, 32, alpha=1.0).astype(int)
+    low, high = np.sort([[background] * 3, [153, 102, 51]], axis=0)
+    assert (pasted >= low - 2).all()
+    assert (pasted <= high + 2).all()
+    u, v = (15.75 + 7.3) / 0.41, (15.75 - 2.2) / 0.41  # where the crop's middle lies
+    np.testing.assert_allclose(pasted[round(v), round(u)], [153, 102, 51], atol=1)
+    radius = 10 / 0.41
+    assert (pasted[round(v), round(u + radius + 2)] == background).all()
+
+
+def test_a_crop_beside_the_picture_changes_nothing() -> None:
+    image = np.full((20, 30, 3), 90, np.uint8)
+    render, silhouette = np.ones((8, 8, 3)), np.ones((8, 8))
+    affine = np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(paste_crop(image, render, silhouette, affine, 8), image)
+
+
+def test_a_note_is_written_into_the_corner_of_a_copy() -> None:
+    image = np.full((120, 200, 3), 128, np.uint8)
+    noted = draw_note(image, "no hand")
+    changed = (noted != image).any(-1)
+    assert changed[:20, :80].sum() > 50
+    assert not changed[30:].any()
+    assert (image == 128).all()

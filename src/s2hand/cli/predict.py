@@ -1,168 +1,129 @@
-"""``s2hand-predict``: hands from pictures or video, as codes, meshes and overlays."""
+"""``s2hand-predict``: hands from pictures or video, as codes, tracks, meshes and overlays."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
-from PIL import Image
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
-from torch import Tensor
 
 from s2hand.build import load
+from s2hand.cli import clip, pictures
 from s2hand.cli.app import command, quiet_libraries
+from s2hand.cli.summary import TrackSummary
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset
-from s2hand.data.video import Pictures, open_source
-from s2hand.export.codes import prediction_record, write_prediction
-from s2hand.export.mesh import write_mesh
-from s2hand.export.overlay import draw_skeleton, paste_crop
-from s2hand.files import atomic_path
-from s2hand.module import S2Hand
-from s2hand.refine import Refinement, refine
-from s2hand.types import HandBatch, Prediction
-
-FORMATS = ("json", "npz", "obj", "ply", "glb", "png")
-_OVERLAY_PX = 448
+from s2hand.data.video import IMAGE_SUFFIXES, Pictures, open_source
 
 
 def whole_pictures(source: Path) -> Detections:
     """No detections: every picture of a folder is taken as it is, as a crop of a hand."""
-    pictures = open_source(source)
-    if not isinstance(pictures, Pictures):
+    found = open_source(source)
+    if not isinstance(found, Pictures):
         raise ValueError(
             f"{source} is a video: without detections the hand cannot be found in it; give "
             "detections=FILE"
         )
-    names = tuple(path.name for path in pictures.files)
+    names = tuple(path.name for path in found.files)
     return Detections(names, np.zeros((len(names), 21, 2)), np.zeros((len(names), 21)))
 
 
-def batches(dataset: FramesDataset, positions: Sequence[int], size: int) -> Iterator[HandBatch]:
-    """The frames at ``positions``, a batch at a time."""
-    for start in range(0, len(positions), size):
-        yield HandBatch.stack([dataset[i] for i in positions[start : start + size]])
+def choose_device(name: str) -> torch.device:
+    """``auto`` is a GPU where torch has one; any other name is torch's own.
+
+    Raises:
+        ValueError: for a device that is not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ValueError(f"device={name}: use auto, cpu or cuda ({error})") from error
+    return device
 
 
-def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
-    """The network's word, or each frame refined against its own detections and pixels."""
-    if refine_steps:
-        # One by one: the best code of a frame is then its own, whatever it was batched with.
-        frames = [batch[i : i + 1] for i in range(len(batch.index))]
-        settings = Refinement(refine_steps)
-        refined = [refine(module.reconstructor, module.objective, f, settings) for f in frames]
-        return Prediction.cat(refined)
-    with torch.no_grad():
-        return module.reconstructor(batch, render=False)
+def is_clip(cfg: DictConfig) -> bool:
+    """Whether the frames follow each other: as ``sequence`` says, or else if it is a video."""
+    if cfg.sequence is not None:
+        return bool(cfg.sequence)
+    source = Path(cfg.source)
+    return source.is_file() and source.suffix.lower() not in IMAGE_SUFFIXES
 
 
-def frame_stems(names: Sequence[str]) -> list[str]:
-    """A file name per frame, no two alike, none that leads out of the output folder."""
-    bare = [Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] for name in names]
-    stems = [name.lstrip(".") or "frame" for name in bare]
-    count = Counter(stems)
-    return [s if count[s] == 1 else f"{s}-{i:06d}" for i, s in enumerate(stems)]
+def chosen_formats(cfg: DictConfig, default: Sequence[str]) -> Sequence[str]:
+    """The ``formats`` of the command line, or all that go without saying."""
+    if cfg.formats is None:
+        return default
+    return list(cfg.formats) if isinstance(cfg.formats, ListConfig) else cfg.formats
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Raise for values that no part would refuse in time."""
-    unknown = sorted(set(cfg.formats) - set(FORMATS))
-    if unknown:
-        raise ValueError(f"formats={unknown}: choose from {', '.join(FORMATS)}")
-    if cfg.every < 1:
-        raise ValueError(f"every={cfg.every}: take every n-th frame, n at least 1")
-    if "png" in cfg.formats and Path(cfg.out).resolve() == Path(cfg.source).resolve():
+def check_settings(cfg: DictConfig, formats: Sequence[str]) -> None:
+    """Raise ValueError for values that no part would refuse in time."""
+    clip.check_whole("every", cfg.every, 1)
+    clip.check_whole("batch_size", cfg.batch_size, 1)
+    clip.check_whole("refine_steps", cfg.refine_steps, 0)
+    if "png" in formats and Path(cfg.out).resolve() == Path(cfg.source).resolve():
         raise ValueError(f"out={cfg.out} is the source: overlays would replace your pictures")
 
 
-def write_frame(
-    module: S2Hand,
-    dataset: FramesDataset,
-    one: Prediction,
-    index: int,
-    stem: Path,
-    formats: Sequence[str],
-) -> None:
-    """The files of one frame, ``stem`` with each format's suffix; ``one`` is [1, 1, ...]."""
-    hand = module.reconstructor.hand
-    side: Literal["left", "right"] = "left" if dataset.mirrored else "right"
-    record = prediction_record(
-        one, dataset[index][None].camera, hand.faces, hand.name, hand.fingerprint,
-        [dataset.names[index]], side, dataset.frame_intrinsics[index : index + 1],
+def make_dataset(cfg: DictConfig, clip: bool) -> FramesDataset:
+    """The frames to predict, cropped around their detections; of a clip those with a hand."""
+    source = Path(cfg.source)
+    return FramesDataset(
+        source, cfg.detections or whole_pictures(source), side=cfg.side, keep_all=not clip,
+        horizontal_fov_deg=cfg.horizontal_fov_deg, every=cfg.every, sequence=clip or None,
     )  # fmt: skip
-    for kind in formats:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        if kind in ("json", "npz"):
-            write_prediction(path, record)
-        elif kind != "png":
-            colors = np.clip(record["texture"][0], 0, 1)
-            write_mesh(path, record["vertices"][0], record["faces"], colors)
 
 
-@torch.no_grad()
-def write_overlay(
-    module: S2Hand,
-    dataset: FramesDataset,
-    one: Prediction,
-    index: int,
-    picture: Image.Image,
-    path: Path,
-) -> None:
-    """The rendered hand and its skeleton over the whole picture."""
-    camera = dataset[index][None].camera
-    seen = module.reconstructor.decode(one.hand.code, camera, resolution=_OVERLAY_PX).render
-    assert seen is not None
-    crop = seen.image[0, 0].movedim(0, -1).numpy(force=True)
-    affine = dataset.affines[index]
-    silhouette = seen.silhouette[0, 0].numpy(force=True)
-    image = paste_crop(np.asarray(picture), crop, silhouette, affine.numpy(), camera.crop_px)
-    joints = _into_picture(one.joints_2d[0, 0], affine)
-    width = max(2.0, picture.width / 640)
-    with atomic_path(path) as temporary:
-        Image.fromarray(draw_skeleton(image, joints, width)).save(temporary)
+def predict_pictures(cfg: DictConfig) -> int:
+    """Every picture for itself; returns how many there are."""
+    formats = chosen_formats(cfg, pictures.FORMATS)
+    clip.check_formats(formats, pictures.FORMATS, "pictures that stand for themselves")
+    check_settings(cfg, formats)
+    module = load(cfg.checkpoint, hand=cfg.hand_file).to(choose_device(cfg.device))
+    dataset = make_dataset(cfg, clip=False)
+    dataset.prepare()
+    out = Path(cfg.out)
+    pictures.predict_pictures(module, dataset, out, formats, cfg.batch_size, cfg.refine_steps)
+    return len(dataset)
 
 
-def _into_picture(points: Tensor, affine: Tensor) -> np.ndarray:
-    inverse = torch.linalg.inv(affine)
-    return (points.double() @ inverse[:2, :2].T + inverse[:2, 2]).numpy(force=True)
+def predict_clip(cfg: DictConfig) -> TrackSummary:
+    """One hand through the frames."""
+    options = clip.ClipOptions(
+        formats=chosen_formats(cfg, clip.DEFAULT_FORMATS),
+        batch_size=cfg.batch_size,
+        refine_steps=cfg.refine_steps,
+        smooth_sigma=cfg.smooth_sigma,
+        fps=cfg.fps,
+    )
+    clip.check_options(options)
+    check_settings(cfg, options.formats)
+    if cfg.detections is None:
+        raise ValueError(f"{cfg.source} is a clip: give detections=FILE, to find the hand in it")
+    module = load(cfg.checkpoint, hand=cfg.hand_file).to(choose_device(cfg.device))
+    dataset = make_dataset(cfg, clip=True)
+    return clip.predict_track(module, dataset, Path(cfg.out), options)
 
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
-    """Predict every frame, write its files, say where they are."""
+    """Predict, write, say where the files are."""
     quiet_libraries()
-    check_settings(cfg)
-    module = load(cfg.checkpoint, hand=cfg.hand_file)
-    source, out = Path(cfg.source), Path(cfg.out)
-    dataset = FramesDataset(
-        source, cfg.detections or whole_pictures(source), side=cfg.side, keep_all=True,
-        horizontal_fov_deg=cfg.horizontal_fov_deg,
-    )  # fmt: skip
-    dataset.prepare()
-    positions, stems = range(0, len(dataset), cfg.every), frame_stems(dataset.names)
     console = Console()
-    progress = track(positions, "predicting", console=console)
-    pictures = dataset.pictures(positions) if "png" in cfg.formats else None
-    step = iter(progress)
-    for batch in batches(dataset, positions, cfg.batch_size):
-        prediction = predict(module, batch, cfg.refine_steps).detach()
-        for row in range(len(batch.index)):
-            index, one = next(step), prediction[row : row + 1]
-            stem = out / stems[index]
-            write_frame(module, dataset, one, index, stem, cfg.formats)
-            if pictures is not None:
-                path = stem.with_name(f"{stem.name}.png")
-                write_overlay(module, dataset, one, index, next(pictures), path)
-    for _ in step:
-        pass
-    console.print(f"{len(positions)} frames: [bold]{escape(str(out))}[/]", soft_wrap=True)
+    if is_clip(cfg):
+        summary = predict_clip(cfg)
+        console.print(summary.table())
+        count = summary.frames
+    else:
+        count = predict_pictures(cfg)
+    console.print(f"{count} frames: [bold]{escape(cfg.out)}[/]", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

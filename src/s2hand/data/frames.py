@@ -129,8 +129,8 @@ class FramesDataset(HandDataset):
         kept = _in_split(cropped, split, val_every, block_frames)
         if not len(kept):
             raise ValueError(
-                f"{source}: no frame in split {split!r} of its {len(cropped)} usable frames, with "
-                f"val_every={val_every} and block_frames={block_frames}"
+                f"{source}: no frame in split {split!r} of its {len(usable)} usable frames, with "
+                f"every={every}, val_every={val_every} and block_frames={block_frames}"
             )
         K = full_intrinsics(sizes, intrinsics, intrinsics_size, horizontal_fov_deg, self.source)
 

@@ -104,19 +104,33 @@ def write_prediction(path: str | Path, record: Record) -> None:
         ValueError: for another suffix, or a value that is not finite.
     """
     path = Path(path)
-    for name, value in record.items():
-        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
-            raise ValueError(f"cannot write {path}: {name} is not finite")
+    check_finite(path, record)
     if path.suffix == ".npz":
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **record)
     elif path.suffix == ".json":
-        write_json(path, {name: _plain(value) for name, value in record.items()}, indent=None)
+        write_json(path, {name: plain(value) for name, value in record.items()}, indent=None)
     else:
         raise ValueError(f"cannot write {path}: use .npz or .json")
 
 
-def _plain(value: Any) -> Any:
+def read_prediction(path: str | Path) -> Record:
+    """Read what :func:`write_prediction` wrote.
+
+    Raises:
+        ValueError: if the file is not of this schema.
+    """
+    return read_record(path, SCHEMA)
+
+
+def check_finite(path: str | Path, record: Record) -> None:
+    """Raise ValueError naming the file and the field, if a value is not finite."""
+    for name, value in record.items():
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            raise ValueError(f"cannot write {path}: {name} is not finite")
+
+
+def plain(value: Any) -> Any:
     """Arrays as nested lists; float32 in the digits it has."""
     if not isinstance(value, np.ndarray):
         return value
@@ -125,8 +139,8 @@ def _plain(value: Any) -> Any:
     return value.tolist()
 
 
-def read_prediction(path: str | Path) -> Record:
-    """Read what :func:`write_prediction` wrote.
+def read_record(path: str | Path, schema: str) -> Record:
+    """The fields of an ``.npz`` or JSON file of a schema; nothing in it can run.
 
     Raises:
         ValueError: if the file is not of this schema.
@@ -139,8 +153,8 @@ def read_prediction(path: str | Path) -> Record:
     else:
         content = json.loads(path.read_text(encoding="utf-8"))
         record = {name: _value(np.array(value)) for name, value in content.items()}
-    if record.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: schema {record.get('schema')!r}, this version reads {SCHEMA!r}")
+    if record.get("schema") != schema:
+        raise ValueError(f"{path}: schema {record.get('schema')!r}, this version reads {schema!r}")
     return record
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from s2hand.geometry.skeleton import BONES
 
@@ -65,18 +65,37 @@ def paste_crop(
         crop_px: side of the crop that ``affine`` refers to.
         alpha: opacity of the hand, 0..1.
     """
-    height, width = image.shape[:2]
+    left, top, right, bottom = _region(affine, crop_px, image)
     # Pillow maps borders (centres lie at one half), the affine map maps centres.
     matrix = affine[:2, :2]
-    shift = affine[:2, 2] + 0.5 - matrix @ (0.5, 0.5)
+    shift = affine[:2, 2] + 0.5 + matrix @ (left - 0.5, top - 0.5)
     factor = render.shape[0] / crop_px
     coefficients = (factor * np.column_stack([matrix, shift])).ravel().tolist()
-    layers = np.dstack([render, silhouette]).clip(0, 1)
-    pasted = Image.fromarray(np.round(255 * layers).astype(np.uint8), "RGBA").transform(
-        (width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    layers = np.round(255 * np.dstack([render, silhouette]).clip(0, 1)).astype(np.uint8)
+    # RGBa says that the colours are multiplied with coverage already, as renders are.
+    pasted = Image.frombytes("RGBa", layers.shape[1::-1], layers.tobytes()).transform(
+        (right - left, bottom - top), Image.Transform.AFFINE, coefficients,
+        Image.Resampling.BILINEAR,
+    )  # fmt: skip
+    part = np.asarray(pasted) / 255.0
+    result = image.copy()
+    result[top:bottom, left:right] = blend_render(
+        image[top:bottom, left:right], part[..., :3], part[..., 3], alpha
     )
-    layers = np.asarray(pasted) / 255.0
-    return blend_render(image, layers[..., :3], layers[..., 3], alpha)
+    return result
+
+
+def _region(
+    affine: Float[np.ndarray, "3 3"], crop_px: int, image: UInt8[np.ndarray, "h w 3"]
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of an image, 1 x 1 at least, that a crop covers."""
+    end = crop_px - 0.5
+    borders = np.array([[-0.5, -0.5], [end, -0.5], [-0.5, end], [end, end]])
+    corners = (borders - affine[:2, 2]) @ np.linalg.inv(affine[:2, :2]).T
+    size = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(corners.min(0)).astype(int), 0, size - 1)
+    high = np.clip(np.ceil(corners.max(0)).astype(int) + 1, low + 1, size)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def draw_skeleton(
@@ -113,6 +132,17 @@ def draw_detections(
             ends = keypoints_px[joint] - step, keypoints_px[joint] + step
             layer.line(*ends, radius_px / 3, JOINT_COLORS[joint], opacity)
     return layer.over()
+
+
+def draw_note(image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Write a few words into the top left corner, white with a dark edge."""
+    result = Image.fromarray(image)
+    size = max(10, image.shape[0] // 24)
+    ImageDraw.Draw(result).text(
+        (size // 2, size // 2), text, "white", ImageFont.load_default(size),
+        stroke_width=max(1, size // 10), stroke_fill="black",
+    )  # fmt: skip
+    return np.asarray(result)
 
 
 def _drawable(points: np.ndarray, image: np.ndarray) -> np.ndarray:
