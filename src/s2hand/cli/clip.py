@@ -129,11 +129,10 @@ def find_hand(dataset: FramesDataset, fps: float) -> Span:
         raise ValueError(
             f"{dataset.source}: no hand was detected in any of its {dataset.total} frames"
         )
-    numbers = dataset.positions[rows]
-    times, fps = numbers / fps, fps
-    if dataset.times is not None and dataset.fps:
-        times, fps = dataset.times[rows], dataset.fps
-    return Span(range(0, dataset.total, dataset.every), numbers, rows, times, fps)
+    considered, numbers = range(0, dataset.total, dataset.every), dataset.positions[rows]
+    if dataset.times is None or not dataset.fps:
+        return Span(considered, numbers, rows, numbers / fps, fps)
+    return Span(considered, numbers, rows, dataset.times[rows], dataset.fps)
 
 
 def _codes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,8 +49,9 @@ def frames_record(
     hand = module.reconstructor.hand
     side: Literal["left", "right"] = "left" if dataset.mirrored else "right"
     chosen = list(rows)
+    numbers = replace(prediction, render=None).to("cpu")
     return prediction_record(
-        prediction.to("cpu"), dataset.camera[chosen, None], hand.faces, hand.name,
+        numbers, dataset.camera[chosen, None], hand.faces, hand.name,
         hand.fingerprint, [dataset.names[row] for row in chosen], side,
         dataset.frame_intrinsics[chosen],
     )  # fmt: skip

@@ -21,7 +21,8 @@ class TrackSummary:
     """A track in numbers; None where it is too short for one, or nothing was detected well enough.
 
     2D errors are over keypoints with confidence above 0.5, in pixels of the 224 crop. Jitter is the
-    mean second difference of joints relative to the wrist, within runs of frames without a gap.
+    mean second difference of joints relative to the wrist, per step of the track, within runs of
+    frames without a gap.
     """
 
     frames: int
