@@ -163,6 +163,8 @@ def main(cfg: DictConfig) -> None:
         f"2D residual {before:.2f} -> {after:.2f} px of the 224 crop, best after step "
         f"{report['best_step']} of {report['steps']} ({report['ended']}, {report['seconds']:.0f} s)"
     )
+    if report["best_step"] == 0:
+        _log.warning("no step lowered the residual: these are the weights it began with")
     summary = predict_video(cfg, adapted)
     if summary is not None:
         write_json(run / "adapt.json", report | {"track": asdict(summary)})
