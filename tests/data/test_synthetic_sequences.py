@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from s2hand.data import synthetic_sequences
 from s2hand.data.synthetic_sequences import SyntheticSequences
 from s2hand.data.windows import WindowedDataset
 from s2hand.geometry.camera import project
@@ -43,6 +44,42 @@ def test_a_window_is_continuous_and_sequences_differ(make):
     within = (first.image[1:] - first.image[:-1]).abs().mean()
     assert (first.image[0] - second.image[0]).abs().mean() > 2 * within
     assert (first.camera.intrinsics == first.camera.intrinsics[0]).all()
+
+
+def test_one_background_per_sequence_before_a_moving_camera(make, monkeypatch):
+    rows = np.arange(40, dtype=np.float32)[:, None] / 64
+    plain = np.stack([rows + 0 * rows.T, 0 * rows + rows.T, np.ones((40, 40), np.float32)])
+    drawn = []
+    monkeypatch.setattr(
+        synthetic_sequences, "backdrop", lambda rng, px: drawn.append(px) or plain[:, :px, :px]
+    )
+    monkeypatch.setattr(synthetic_sequences.Film, "develop", lambda self, rng, picture: picture)
+    monkeypatch.setattr(synthetic_sequences, "_passing_object", lambda rng, shots: None)
+    dataset = make(frames_per_sequence=60)
+    shots = []
+    shoot = dataset._studio.shoot
+    monkeypatch.setattr(
+        dataset._studio, "shoot", lambda *args, **kw: shots.append(shoot(*args, **kw)) or shots[-1]
+    )
+    images = dataset.render(range(60))["image"]
+    assert drawn == [40]
+    # Where there is no hand, every frame is one window of the one background.
+    corners = set()
+    for image, opacity in zip(images, shots[0].opacity, strict=True):
+        row, column = np.argwhere(opacity == 0)[0]
+        top, left = np.round(image[:2, row, column] * 64).astype(int) - (row, column)
+        window = plain[:, top : top + 32, left : left + 32]
+        np.testing.assert_array_equal(image[:, opacity == 0], window[:, opacity == 0])
+        corners.add((top, left))
+    assert len(corners) > 1  # the camera moves
+
+
+def test_whole_frames_are_undetected_in_some_sequences(make):
+    dataset = make(sequences=10, frames_per_sequence=48)
+    blocks = [dataset.render(range(run[0], run[-1] + 1)) for run in dataset.segments()]
+    missing = np.stack([(block["confidence"] == 0).all(1) for block in blocks])
+    assert 0 < missing.any(1).sum() < 10
+    assert missing.sum(1).max() < 16
 
 
 def test_the_camera_does_not_follow_the_fingers(make, monkeypatch):
@@ -100,6 +137,12 @@ def test_content_key_follows_the_frames(make):
     assert len({key, *(make(**change).content_key for change in changes)}) == 1 + len(changes)
     assert make(labels=False).content_key == key
     assert make(split="train")[0].labels is None
+
+
+def test_a_new_version_leaves_old_caches_alone(make, monkeypatch):
+    key = make().content_key
+    monkeypatch.setattr(synthetic_sequences, "VERSION", synthetic_sequences.VERSION + 1)
+    assert make().content_key != key
 
 
 def test_objects_pass_and_leave(make):

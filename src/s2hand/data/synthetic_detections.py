@@ -20,6 +20,10 @@ _PERSISTENCE = (0.97, 0.8, 0.85, 0.7, 0.9, 0.85, 0.8, 0.6)
 """Correlation of each part with the next frame's in a sequence: image, shift, fingers, errors,
 hardness, confusion, confidence and loss."""
 
+_FRAMES_PER_LOSS = 60  # of a few joints, on average
+_FRAMES_PER_DROP_OUT = 150  # of the whole hand
+_CERTAIN = 10.0  # standard deviations
+
 _FINGER = np.array([0, *(1 + k // 4 for k in range(NUM_JOINTS - 1))])
 _NEIGHBOUR_FINGER = np.array([0, 2, 3, 2, 3, 4])  # what a finger is mistaken for; 0 is the wrist
 _VISIBLE_SPREAD = 0.014  # of the hand's size in the image
@@ -64,17 +68,19 @@ def joint_occlusion(
 def correlated_noise(rng: np.random.Generator, frames: int) -> np.ndarray:
     """[frames, NOISE_SIZE] for :func:`detect` on a sequence: errors that persist, and drop-outs.
 
-    Every number is standard normal and follows a first-order autoregression in time. In some
-    sequences a few joints, or all, go undetected for one to four frames.
+    Every number is standard normal and follows a first-order autoregression in time. Now and then
+    one to three joints, or all 21, go undetected for one to five frames.
     """
     rho = np.repeat(_PERSISTENCE, _NOISE_PARTS)
     noise = rng.standard_normal((frames, NOISE_SIZE))
     for frame in range(1, frames):
         noise[frame] = rho * noise[frame - 1] + np.sqrt(1 - rho**2) * noise[frame]
-    for _ in range(rng.poisson(frames / 60)):
-        start, joint = rng.integers(frames), rng.integers(NUM_JOINTS)
-        lost = slice(None) if rng.random() < 0.3 else slice(joint, joint + rng.integers(1, 4))
-        noise[start : start + rng.integers(1, 5), -NUM_JOINTS:][:, lost] = 10.0
+    loss = noise[:, -NUM_JOINTS:]
+    for _ in range(rng.poisson(frames / _FRAMES_PER_LOSS)):
+        joint = rng.integers(NUM_JOINTS)
+        loss[_short_run(rng, frames), joint : joint + rng.integers(1, 4)] = _CERTAIN
+    for _ in range(rng.poisson(frames / _FRAMES_PER_DROP_OUT)):
+        loss[_short_run(rng, frames)] = _CERTAIN
     return noise
 
 
@@ -110,6 +116,12 @@ def detect(
     missing = (confidence < _UNDETECTED_BELOW) | (loss > 2.9 - 1.1 * occlusion)
     confidence = np.where(missing, 0.0, confidence)
     return np.where(missing[..., None], 0.0, keypoints), confidence
+
+
+def _short_run(rng: np.random.Generator, frames: int) -> slice:
+    """One to five consecutive frames."""
+    start = int(rng.integers(frames))
+    return slice(start, start + int(rng.integers(1, 6)))
 
 
 def _sample(maps: np.ndarray, points_px: np.ndarray, crop_px: int) -> np.ndarray:

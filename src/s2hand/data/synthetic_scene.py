@@ -35,6 +35,10 @@ class NaturalHand(HandLayer, Protocol):
     albedo: Tensor | None
     """[778, 3] RGB in 0..1, or None."""
 
+    def pca_coefficients(self, axis_angle: Float[Tensor, "*n 45"]) -> Float[Tensor, "*n p"]:
+        """PCA coefficients nearest to finger rotations (axis-angle, radians, MANO order)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Scene(TensorTree):

@@ -10,13 +10,15 @@ import numpy as np
 
 from s2hand.data.base import content_key
 from s2hand.data.rendered import Block, RenderedDataset
-from s2hand.data.synthetic import VERSION, frames_of, hand_digest, on_cpu
+from s2hand.data.synthetic import frames_of, hand_digest, on_cpu
 from s2hand.data.synthetic_backdrop import Occluder, backdrop
 from s2hand.data.synthetic_detections import correlated_noise
 from s2hand.data.synthetic_motion import moving_scene, smooth_path
 from s2hand.data.synthetic_render import CROP_PX, Film, Renderer, Shots, Studio, over
 from s2hand.data.synthetic_scene import SPLITS, NaturalHand, SceneSampler, Split, View
 
+VERSION = 2
+"""Raise it with every change that alters the frames: caches made before are then left alone."""
 _OCCLUDED_SHARE = 0.5
 _BACKDROP_MARGIN = 1.25
 
@@ -24,10 +26,12 @@ _BACKDROP_MARGIN = 1.25
 class SyntheticSequences(RenderedDataset):
     """Sequences of one hand each, moving between natural poses before a moving camera.
 
-    Shape, skin, background and camera stay through a sequence; pose, view, place, wrist and light
-    move smoothly, at varied speed and with pauses; objects pass over the hand; the errors of the 2D
-    detections persist from frame to frame. Sequence i depends on ``seed``, ``split``,
-    ``frames_per_sequence`` and i alone.
+    Shape, skin, background and the camera's lens stay through a sequence. Finger joints and view
+    follow slerp between natural poses and views, at varied speed and with pauses; place, wrist, the
+    camera's aim and, in half of the sequences, the light move smoothly, too. In half of the
+    sequences an object passes over the hand. The errors of the 2D detections persist from frame to
+    frame, and now and then some joints, or all, go undetected for a few frames. Sequence i depends
+    on ``seed``, ``split``, ``frames_per_sequence`` and i alone.
 
     Args:
         hand: The hand model; copied to the CPU, whatever becomes of the original.
@@ -42,6 +46,8 @@ class SyntheticSequences(RenderedDataset):
             sequence whenever one of its frames is asked for.
         labels: Whether samples carry the 3D truth; by default those of val and test do.
     """
+
+    fps = 30.0
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class SyntheticSequences(RenderedDataset):
         super().__init__(sequences * frames_per_sequence, image_px, CROP_PX, labels, cache)
         self.unit = self.chunk = frames_per_sequence
         hand = on_cpu(hand)
+        self._hand = hand
         self._scenes = SceneSampler(hand, split, view)
         self._studio = Studio(hand, renderer, image_px)
         self._stream = [seed, SPLITS.index(split), frames_per_sequence]
@@ -94,7 +101,7 @@ class SyntheticSequences(RenderedDataset):
         if frames.start % self.unit or len(frames) != self.unit:
             raise ValueError(f"{frames}: sequences of {self.unit} frames are rendered whole")
         rng = np.random.default_rng([*self._stream, frames.start // self.unit])
-        scenes = moving_scene(rng, self._scenes, self.unit)
+        scenes = moving_scene(rng, self._scenes, self._hand, self.unit)
         shots = self._studio.shoot(scenes, frames_per_clip=self.unit)
         images, covers = _film(rng, shots)
         return frames_of(shots, images, covers, correlated_noise(rng, self.unit))
