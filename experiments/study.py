@@ -54,6 +54,8 @@ class Trial:
     """Arguments of ``s2hand-train``; none where a checkpoint is only evaluated."""
     evaluate: Sequence[str] = ()
     """Further arguments of ``s2hand-evaluate``."""
+    shared: str = ""
+    """The trial of another study, ``study/row_s<seed>``, that is the very same training."""
 
 
 @dataclass
@@ -67,11 +69,6 @@ class Study:
     """The row that the others are compared with, in per cent."""
     plotted: Sequence[str] = field(default_factory=tuple)
 
-    @property
-    def runs(self) -> Path:
-        """Where the trials live."""
-        return RUNS / self.folder.name
-
     def main(self, description: str) -> None:
         """The command line of a study."""
         parser = argparse.ArgumentParser(description=description)
@@ -84,11 +81,15 @@ class Study:
                     self.run(trial)
         self.report()
 
+    def where(self, trial: Trial) -> Path:
+        """The folder of a trial's run."""
+        return RUNS / (trial.shared or f"{self.folder.name}/{trial.row}_s{trial.seed}")
+
     def run(self, trial: Trial) -> None:
         """Train and evaluate, unless it is done."""
-        run = self.runs / f"{trial.row}_s{trial.seed}"
+        run = self.where(trial)
         if trial.train and not (run / "train.json").is_file():
-            names = [f"study={self.folder.name}", f"name={run.name}", f"seed={trial.seed}"]
+            names = [f"study={run.parent.name}", f"name={run.name}", f"seed={trial.seed}"]
             command("s2hand-train", *trial.train, *names)
         if not (run / "metrics.json").is_file():
             own = [f"checkpoint={run}/checkpoints/last.ckpt"] if trial.train else []
@@ -98,7 +99,7 @@ class Study:
         """Test metrics of every trial that is done, by row."""
         found: dict[str, list[Metrics]] = {}
         for trial in self.trials:
-            path = self.runs / f"{trial.row}_s{trial.seed}" / "metrics.json"
+            path = self.where(trial) / "metrics.json"
             if path.is_file():
                 metrics = json.loads(path.read_text())["metrics"]["model"]
                 found.setdefault(trial.row, []).append(metrics)

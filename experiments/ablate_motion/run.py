@@ -64,13 +64,8 @@ def choose() -> dict[str, float]:
         }
         chosen[term] = min(allowed, key=lambda weight: allowed[weight]) if allowed else weights[0]
         for weight, metrics in found.items():
-            mark = (
-                "chosen"
-                if weight == chosen[term]
-                else ""
-                if weight in allowed
-                else "costs too much"
-            )
+            mark = "chosen" if weight == chosen[term] else ""
+            mark += "" if weight in allowed else " (costs too much)"
             cells = " | ".join(number(metrics[name]) for name in SHOWN)
             lines.append(f"| {term} | {weight:g} | {cells} | {mark} |")
     text = "\n".join(lines) + "\n"

@@ -19,7 +19,6 @@ WINDOWS = {
     "n9": (9, 1),
     "n3_stride4": (3, 4),
     "n5_stride2": (5, 2),
-    "n5_stride4": (5, 4),
 }
 """Frames and stride; n5_stride2 and n3_stride4 span as many frames as n9."""
 
@@ -36,7 +35,12 @@ if __name__ == "__main__":
     Study(
         HERE,
         [
-            Trial(row, seed, windowed(*window))
+            Trial(
+                row,
+                seed,
+                windowed(*window),
+                shared=f"video_vs_image/both_s{seed}" if window == (5, 1) else "",
+            )
             for row, window in WINDOWS.items()
             for seed in range(3)
         ],

@@ -11,19 +11,24 @@ from pathlib import Path
 from experiments.study import BASE, MOTION, TEXTURE_SHAPE, VIDEO_METRICS, Study, Trial, fine_tuning
 
 HERE = Path(__file__).parent
-ROWS: dict[str, list[str]] = {
-    "fine_tuned": [],
-    "motion": [MOTION],
-    "texture_shape": TEXTURE_SHAPE,
-    "both": [MOTION, *TEXTURE_SHAPE],
+ROWS: dict[str, tuple[list[str], str]] = {
+    "fine_tuned": ([], "ablate_motion/none_s{seed}"),
+    "motion": ([MOTION], f"ablate_motion/{MOTION}_s{{seed}}"),
+    "texture_shape": (TEXTURE_SHAPE, ""),
+    "both": ([MOTION, *TEXTURE_SHAPE], ""),
 }
+"""Temporal terms, and the study that makes the same training."""
 
 if __name__ == "__main__":
     Study(
         HERE,
         [
             Trial("image", 0, [], [f"checkpoint={BASE}", "data=synthetic_video"]),
-            *(Trial(row, seed, fine_tuning(ROWS[row])) for row in ROWS for seed in range(3)),
+            *(
+                Trial(row, seed, fine_tuning(terms), shared=shared.format(seed=seed))
+                for row, (terms, shared) in ROWS.items()
+                for seed in range(3)
+            ),
         ],
         VIDEO_METRICS,
         reference="fine_tuned",
