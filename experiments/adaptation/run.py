@@ -35,7 +35,7 @@ from s2hand.cli.evaluate import measure
 from s2hand.files import write_json
 
 HERE = Path(__file__).parent
-SEQUENCES, SEEDS = range(8), range(2)
+SEQUENCES, SEEDS, STEPS = range(8), range(2), 200
 FRAMES = f"loss=[{','.join(FRAME_LOSSES)}]"
 TEMPORAL = f"loss=[{','.join((*FRAME_LOSSES, MOTION, *TEXTURE_SHAPE))}]"
 ROWS = {
@@ -55,7 +55,8 @@ def fit(row: str, sequence: int, seed: int) -> None:
         return
     with initialize_config_module("s2hand.conf", version_base="1.3"):
         arguments = ["data=synthetic_sequence", f"dataset.sequence={sequence}", f"seed={seed}"]
-        quiet = ["callbacks.panels=null", "callbacks.progress=null", "logger=none"]
+        arguments += [f"trainer.max_steps={STEPS}"]
+        quiet = ["callbacks.panels=null", "logger=none"]
         cfg = compose("adapt", [*ROWS[row], *arguments, f"out={run}", *quiet])
     if row == "checkpoint":
         module = load(BASE)
