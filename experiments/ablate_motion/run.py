@@ -23,7 +23,7 @@ from experiments.study import (
 
 HERE = Path(__file__).parent
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "quaternion_slerp": (1, 5, 20),
+    "quaternion_slerp": (1.25, 5, 20),
     "quaternion_velocity": (0.5, 2, 8),
     "quaternion_geodesic": (0.5, 2, 8),
     "joint_acceleration": (1, 4, 16),

@@ -178,7 +178,7 @@ def test_recovers_a_pose_from_its_silhouette():
 
 
 def _render_in_child(queue):
-    torch.set_num_threads(1)  # as every DataLoader worker does: torch's own OpenMP hangs after a fork
+    torch.set_num_threads(1)  # as DataLoader workers do: torch's OpenMP hangs after a fork
     with torch.no_grad():
         queue.put(CpuRasterizer(2)(*scene(), SIDE, SIDE).numpy())
 

@@ -6,6 +6,8 @@ All are over the root and the 15 finger joints; q and -q count as the same rotat
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,8 +22,30 @@ from s2hand.loss.base import Loss
 from s2hand.types import HandBatch, Prediction
 
 
-class QuaternionSlerp(Loss):
-    """Squared angle, rad^2, of each inner frame to Slerp between its neighbours at distance k (O).
+class RotationLoss(Loss):
+    """A motion term on angles: squared up to ``limit_deg``, linear beyond (Huber; O).
+
+    A model that takes the palm for the back of the hand in one frame turns the root by up to 180
+    degrees. Squared, these few turns outweigh the jitter of all fingers a hundred times, and what
+    they cost is keypoint accuracy. ``limit_deg=180`` squares everything.
+    """
+
+    def __init__(self, limit_deg: float = 6.0) -> None:
+        super().__init__()
+        if not 0 < limit_deg <= 180:
+            raise ValueError(f"limit_deg={limit_deg}: an angle above 0, at most 180 degrees")
+        self.limit = math.radians(limit_deg)
+
+    def cost(self, a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
+        """rad^2 of the angle between two rotations, with a slope of at most twice the limit."""
+        square = squared_angle(a, b)
+        large = square > self.limit**2
+        angle = torch.where(large, square, 1.0).sqrt()  # no square root of 0, whose slope is not
+        return torch.where(large, 2 * self.limit * angle - self.limit**2, square)
+
+
+class QuaternionSlerp(RotationLoss):
+    """Cost of the angle of each inner frame to Slerp between its neighbours at distance k (O).
 
     The mean over frames and joints for every k that the window holds, then over k. No cost to a
     turn about a fixed axis at constant speed.
@@ -33,14 +57,14 @@ class QuaternionSlerp(Loss):
         """The mean over k of the mean over clips, inner frames and joints."""
         q = prediction.hand.quaternions
         means = [
-            squared_angle(slerp_midpoint(q[:, : -2 * k], q[:, 2 * k :]), q[:, k:-k]).mean()
+            self.cost(slerp_midpoint(q[:, : -2 * k], q[:, 2 * k :]), q[:, k:-k]).mean()
             for k in range(1, (q.shape[1] - 1) // 2 + 1)
         ]
         return torch.stack(means).mean()
 
 
-class QuaternionVelocity(Loss):
-    """Squared angle, rad^2, between successive relative rotations (constant velocity, O)."""
+class QuaternionVelocity(RotationLoss):
+    """Cost of the angle between successive relative rotations (constant velocity, O)."""
 
     min_frames = 3
 
@@ -48,18 +72,18 @@ class QuaternionVelocity(Loss):
         """The mean over clips, inner frames and joints."""
         q = prediction.hand.quaternions
         turns = quaternion_multiply(quaternion_conjugate(q[:, :-1]), q[:, 1:])
-        return squared_angle(turns[:, :-1], turns[:, 1:]).mean()
+        return self.cost(turns[:, :-1], turns[:, 1:]).mean()
 
 
-class QuaternionGeodesic(Loss):
-    """Squared angle, rad^2, between successive frames: the plain smoothness baseline (O)."""
+class QuaternionGeodesic(RotationLoss):
+    """Cost of the angle between successive frames: the plain smoothness baseline (O)."""
 
     min_frames = 2
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
         """The mean over clips, pairs of frames and joints."""
         q = prediction.hand.quaternions
-        return squared_angle(q[:, :-1], q[:, 1:]).mean()
+        return self.cost(q[:, :-1], q[:, 1:]).mean()
 
 
 class JointAcceleration(Loss):
