@@ -17,10 +17,9 @@ WINDOWS = {
     "n3": (3, 1),
     "n5": (5, 1),
     "n9": (9, 1),
-    "n3_stride4": (3, 4),
     "n5_stride2": (5, 2),
 }
-"""Frames and stride; n5_stride2 and n3_stride4 span as many frames as n9."""
+"""Frames and stride; n5_stride2 spans as many frames as n9."""
 
 
 def windowed(frames: int, stride: int) -> list[str]:
