@@ -115,14 +115,18 @@ class Study:
         sys.stdout.write(text)
 
 
-def fine_tuning(terms: Sequence[str]) -> list[str]:
+def fine_tuning(terms: Sequence[str], weight: float = 5) -> list[str]:
     """``s2hand-train`` from the base on windows of five frames, with these temporal terms.
 
-    The frames, windows and steps are the same whatever the terms.
+    The frames, windows and steps are the same whatever the terms. ``weight`` is that of the motion
+    term, which comes first where there is one; 5 is what the validation sequences chose for Slerp
+    (experiments/ablate_motion).
     """
-    losses = f"loss=[{','.join((*FRAME_LOSSES, *terms))}]"
+    losses = [f"loss=[{','.join((*FRAME_LOSSES, *terms))}]"]
+    if terms and terms[0] not in TEXTURE_SHAPE:
+        losses.append(f"loss.{terms[0]}.weight={weight:g}")
     start = [f"init_from={BASE}", "freeze_batch_norm=true", "trainer.max_steps=250"]
-    return ["experiment=video", *start, losses]
+    return ["experiment=video", *start, *losses]
 
 
 def command(program: str, *arguments: str) -> None:

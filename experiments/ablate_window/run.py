@@ -41,7 +41,7 @@ if __name__ == "__main__":
                 shared=f"video_vs_image/both_s{seed}" if window == (5, 1) else "",
             )
             for row, window in WINDOWS.items()
-            for seed in range(3)
+            for seed in range(2)
         ],
         VIDEO_METRICS,
         reference="n1",

@@ -34,10 +34,15 @@ if __name__ == "__main__":
     parser.add_argument("source", help="the video")
     parser.add_argument("detections", help="its 2D detections")
     given = parser.parse_args()
-    rows = {"image": [], "video": [MOTION, *TEXTURE_SHAPE]}
+    temporal = fitting(given.source, given.detections, [MOTION, *TEXTURE_SHAPE])
+    rows = {
+        "image": fitting(given.source, given.detections, []),
+        "video": [*temporal, f"loss.{MOTION}.weight=5"],
+        "video_light": [*temporal, f"loss.{MOTION}.weight=2"],
+    }
     study = Study(
         HERE,
-        [Trial(row, 0, fitting(given.source, given.detections, rows[row])) for row in rows],
+        [Trial(row, 0, arguments) for row, arguments in rows.items()],
         METRICS,
         reference="image",
         plotted=["error_2d_confident_px", "jitter_root_mm_frame2", "texture_sd"],

@@ -29,6 +29,10 @@ if __name__ == "__main__":
                 for row, (terms, shared) in ROWS.items()
                 for seed in range(3)
             ),
+            *(
+                Trial("both_light", seed, fine_tuning(ROWS["both"][0], weight=2))
+                for seed in range(3)
+            ),
         ],
         VIDEO_METRICS,
         reference="fine_tuned",
