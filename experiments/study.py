@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -67,18 +67,13 @@ class Study:
     metrics: dict[str, str]
     reference: str | None = None
     """The row that the others are compared with, in per cent."""
-    plotted: Sequence[str] = field(default_factory=tuple)
+    plotted: Sequence[str] = ("pa_mpjpe_mm", "error_2d_px")
 
-    def main(self, description: str) -> None:
-        """The command line of a study."""
-        parser = argparse.ArgumentParser(description=description)
-        parser.add_argument("--report", action="store_true", help="do not train, only report")
-        parser.add_argument("--rows", nargs="*", help="these rows only")
-        options = parser.parse_args()
-        if not options.report:
+    def main(self, only_report: bool) -> None:
+        """Do what is missing, unless only the report is asked for; report."""
+        if not only_report:
             for trial in self.trials:
-                if not options.rows or trial.row in options.rows:
-                    self.run(trial)
+                self.run(trial)
         self.report()
 
     def where(self, trial: Trial) -> Path:
@@ -86,11 +81,14 @@ class Study:
         return RUNS / (trial.shared or f"{self.folder.name}/{trial.row}_s{trial.seed}")
 
     def run(self, trial: Trial) -> None:
-        """Train and evaluate, unless it is done."""
+        """Train and evaluate, unless it is done.
+
+        Raises:
+            ValueError: if what lies there was made by other arguments.
+        """
         run = self.where(trial)
-        if trial.train and not (run / "train.json").is_file():
-            names = [f"study={run.parent.name}", f"name={run.name}", f"seed={trial.seed}"]
-            command("s2hand-train", *trial.train, *names)
+        if trial.train:
+            train(run, trial.train, trial.seed)
         if not (run / "metrics.json").is_file():
             own = [f"checkpoint={run}/checkpoints/last.ckpt"] if trial.train else []
             command("s2hand-evaluate", *own, *trial.evaluate, f"out={run}")
@@ -115,6 +113,15 @@ class Study:
         sys.stdout.write(text)
 
 
+def only_report(description: str | None) -> bool:
+    """Read the command line that all studies have: ``--report`` or nothing."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--report", action="store_true", help="do not train, only report")
+    return bool(parser.parse_args().report)
+
+
 def fine_tuning(terms: Sequence[str], weight: float = 5) -> list[str]:
     """``s2hand-train`` from the base on windows of five frames, with these temporal terms.
 
@@ -127,6 +134,23 @@ def fine_tuning(terms: Sequence[str], weight: float = 5) -> list[str]:
         losses.append(f"loss.{terms[0]}.weight={weight:g}")
     start = [f"init_from={BASE}", "freeze_batch_norm=true", "trainer.max_steps=250"]
     return ["experiment=video", *start, *losses]
+
+
+def train(run: Path, arguments: Sequence[str], seed: int) -> None:
+    """``s2hand-train`` into ``run`` with these arguments, unless it is done.
+
+    Raises:
+        ValueError: if what lies there was made by other arguments.
+    """
+    record = run / "arguments.json"
+    if record.is_file() and json.loads(record.read_text()) != list(arguments):
+        raise ValueError(f"{run} was trained by other arguments ({record}): delete it")
+    if (run / "train.json").is_file():
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(list(arguments), indent=1) + "\n")
+    names = [f"study={run.parent.name}", f"name={run.name}", f"seed={seed}"]
+    command("s2hand-train", *arguments, *names)
 
 
 def command(program: str, *arguments: str) -> None:
@@ -151,7 +175,8 @@ def table(
         for metric in metrics:
             cell = number(mean(values, metric))
             if len(values) > 1:
-                cell += f" ± {number(float(np.std([v[metric] for v in values], ddof=1)))}"
+                known = [one.get(metric, np.nan) for one in values]
+                cell += f" ± {number(float(np.std(known, ddof=1)))}"
             if reference in results and row != reference:
                 change = mean(values, metric) / mean(results[reference], metric) - 1
                 cell += f" ({100 * change:+.0f} %)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.study import Study, Trial
+from experiments.study import Study, Trial, only_report
 
 HERE = Path(__file__).parent
 REGULARISERS = ["shape", "scale", "joint_angles", "laplacian", "pose_prior"]
@@ -49,4 +49,4 @@ if __name__ == "__main__":
         [Trial(row, seed, training(row)) for seed in range(3) for row in LADDER],
         METRICS,
         plotted=["pa_mpjpe_mm", "rr_mpjpe_mm", "error_2d_px"],
-    ).main(__doc__)
+    ).main(only_report(__doc__))

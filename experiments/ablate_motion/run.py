@@ -15,10 +15,11 @@ from experiments.study import (
     Metrics,
     Study,
     Trial,
-    command,
     fine_tuning,
     into_readme,
     number,
+    only_report,
+    train,
 )
 
 HERE = Path(__file__).parent
@@ -28,6 +29,7 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     "quaternion_geodesic": (0.5, 2, 8),
     "joint_acceleration": (1, 4, 16),
 }
+SELECTION_SEED = 100
 TOLERANCE = 1.01
 """A weight may cost one per cent of PA-MPJPE and of 2D error on the validation sequences."""
 ACCELERATION = "val/acceleration_error_pa_mm_frame2"
@@ -39,13 +41,21 @@ def candidate(term: str | None, weight: float) -> list[str]:
     return fine_tuning([term], weight) if term else fine_tuning([])
 
 
+def selection_run(term: str | None, weight: float) -> Path:
+    """The folder of one candidate."""
+    return Path("runs") / HERE.name / (f"select_{term}_{weight:g}" if term else "select_none")
+
+
+def train_candidates() -> None:
+    """Train the candidates that were not trained yet."""
+    pairs = [(None, 0.0), *((term, w) for term, weights in WEIGHTS.items() for w in weights)]
+    for term, weight in pairs:
+        train(selection_run(term, weight), candidate(term, weight), SELECTION_SEED)
+
+
 def validated(term: str | None, weight: float) -> Metrics:
-    """Validation metrics of one candidate; trained where that was not done yet."""
-    name = f"select_{term}_{weight:g}" if term else "select_none"
-    run = Path("runs") / HERE.name / name
-    if not (run / "train.json").is_file():
-        names = [f"study={HERE.name}", f"name={name}", "seed=100"]
-        command("s2hand-train", *candidate(term, weight), *names)
+    """Validation metrics of one candidate."""
+    run = selection_run(term, weight)
     metrics: Metrics = json.loads((run / "train.json").read_text())["metrics"]
     return metrics
 
@@ -79,6 +89,9 @@ def choose() -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    report = only_report(__doc__)
+    if not report:
+        train_candidates()
     rows = {"none": candidate(None, 0)} | {
         term: candidate(term, weight) for term, weight in choose().items()
     }
@@ -88,4 +101,4 @@ if __name__ == "__main__":
         VIDEO_METRICS,
         reference="none",
         plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2"],
-    ).main(__doc__)
+    ).main(report)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.study import MOTION, TEXTURE_SHAPE, VIDEO_METRICS, Study, Trial, fine_tuning
+from experiments.study import (
+    MOTION,
+    TEXTURE_SHAPE,
+    VIDEO_METRICS,
+    Study,
+    Trial,
+    fine_tuning,
+    only_report,
+)
 
 HERE = Path(__file__).parent
 FRAMES_PER_STEP = 40
@@ -46,4 +54,4 @@ if __name__ == "__main__":
         VIDEO_METRICS,
         reference="n1",
         plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2", "texture_sd"],
-    ).main(__doc__)
+    ).main(only_report(__doc__))

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.study import BASE, MOTION, TEXTURE_SHAPE, VIDEO_METRICS, Study, Trial, fine_tuning
+from experiments.study import (
+    BASE,
+    MOTION,
+    TEXTURE_SHAPE,
+    VIDEO_METRICS,
+    Study,
+    Trial,
+    fine_tuning,
+    only_report,
+)
 
 HERE = Path(__file__).parent
 ROWS: dict[str, tuple[list[str], str]] = {
@@ -37,4 +46,4 @@ if __name__ == "__main__":
         VIDEO_METRICS,
         reference="fine_tuned",
         plotted=["pa_mpjpe_mm", "error_2d_px", "acceleration_error_pa_mm_frame2", "texture_sd"],
-    ).main(__doc__)
+    ).main(only_report(__doc__))
