@@ -125,6 +125,14 @@ def test_frames_without_any_keypoint_are_refused(monkeypatch: pytest.MonkeyPatch
         BestResidual().on_train_start(trainer, Weights())
 
 
+@pytest.mark.parametrize("before", [math.nan, math.inf])
+def test_weights_without_a_residual_are_refused(
+    monkeypatch: pytest.MonkeyPatch, before: float
+) -> None:
+    with pytest.raises(ValueError, match="weights it starts with is not finite"):
+        follow(monkeypatch, [before, 1.0])
+
+
 @pytest.mark.parametrize("option", ["every_n_steps", "patience", "frames", "min_delta_px"])
 def test_settings_that_cannot_be_are_refused(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option}=-1"):

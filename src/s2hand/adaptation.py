@@ -64,13 +64,19 @@ class BestResidual(pl.Callback):
         """Measure the weights as they come, the first candidate.
 
         Raises:
-            ValueError: if nothing was detected in the frames to measure on.
+            ValueError: if nothing was detected in the frames to measure on, or if their residual
+                is not finite.
         """
         dataset = trainer.datamodule.dataset("train")  # type: ignore[attr-defined]
         self._batch = spread_frames(dataset, self.frames).to(pl_module.device)
         if not self._batch.confidence.any():
             raise ValueError("no keypoint was detected in any frame: there is nothing to adapt to")
         self._check(trainer, pl_module)
+        if not math.isfinite(self.before_px):
+            raise ValueError(
+                f"the 2D residual of the weights it starts with is not finite ({self.before_px}): "
+                "start from another checkpoint, or from new heads (checkpoint=null)"
+            )
 
     def on_train_batch_end(
         self,

@@ -15,7 +15,7 @@ from fixtures.runs import compose_config, run_command
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli import evaluate
 from s2hand.cli.adapt import Adaptation, adapt, main, with_recorded_model
-from s2hand.cli.app import quiet_libraries
+from s2hand.cli.app import check_dataset_keys, quiet_libraries
 
 SMALL = (
     "data=synthetic_sequence",
@@ -177,7 +177,24 @@ def test_what_cannot_be_adapted_is_said(
     assert "come with the checkpoint" in complaint(*chosen, "model.camera=paper")
     assert "choose from npz" in complaint(chosen[1], "predict.formats=[avi]")
     assert "the dataset has 2 sequences" in complaint(*SMALL, "dataset.sequence=2")
+    assert "trainer.max_steps=0: adapting takes at least 1" in complaint(
+        *SMALL, "trainer.max_steps=0"
+    )
+    assert "would run 2 processes" in complaint(*SMALL, "trainer=ddp_cpu")
+    for prefix in ("+", "++"):
+        said = complaint(*SMALL, f"{prefix}dataset.every=6")
+        assert "dataset.every: nothing reads it" in said
+        assert "+data.train.every=6 +data.test.every=6" in said
+    assert "calls it predict.smooth_sigma" in complaint(*SMALL, "smooth_sigma=1")
+    assert "calls it +data.train.every and +data.test.every" in complaint(*SMALL, "+every=30")
+    one = ("data.train.dataset.frames_per_sequence=1", "data.test.dataset.frames_per_sequence=1")
+    assert "for single frames set window=image" in complaint(*SMALL, *one)
     assert not (tmp_path / "adapt.json").exists()
+
+
+def test_a_setting_of_the_dataset_that_is_read_may_be_given_with_a_plus() -> None:
+    cfg = compose_config("adapt", *SMALL, "++dataset.sequence=1")
+    check_dataset_keys(cfg, ["++dataset.sequence=1"])
 
 
 def test_a_real_video_is_adapted_to_and_predicted(real_video: Path, tmp_path: Path) -> None:

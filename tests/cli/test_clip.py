@@ -301,7 +301,7 @@ def test_of_a_damaged_video_what_can_be_read_is_predicted(checkpoint: Path, tmp_
 
 
 def test_a_folder_of_pictures_that_follow_each_other(
-    right: Clip, checkpoint: Path, tmp_path: Path
+    right: Clip, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
@@ -314,7 +314,12 @@ def test_a_folder_of_pictures_that_follow_each_other(
     assert track["gaps"].tolist() == GAPS
     np.testing.assert_allclose(track["times"], np.array(HAND) / 10)
     Image.fromarray(right.images[0][:100]).save(folder / "000008.png")
-    assert run(checkpoint, clip_of_pictures, tmp_path / "again", *arguments) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(clip, "_codes")  # refused before anything is predicted
+        assert run(checkpoint, clip_of_pictures, tmp_path / "again", *arguments) == 1
+    message = capsys.readouterr().err
+    assert "000008.png is 320 x 100 pixels, 000000.png 320 x 240: a movie has one size" in message
+    assert not (tmp_path / "again").exists()
 
 
 def test_smoothing_is_asked_for_and_recorded(

@@ -35,6 +35,15 @@ from s2hand.objective import NonFiniteLossError
 
 _log = logging.getLogger(__name__)
 
+_ELSEWHERE = {
+    "formats": "predict.formats",
+    "smooth_sigma": "predict.smooth_sigma",
+    "refine_steps": "+predict.refine_steps",
+    "fps": "+predict.fps",
+    "every": "+data.train.every and +data.test.every",
+}
+"""Settings of s2hand-predict that have another name here."""
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -60,9 +69,10 @@ def adapt(cfg: DictConfig) -> Adaptation:
     """
     begin = time.monotonic()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    module, data = _prepare(cfg)
     best: BestResidual = hydra.utils.instantiate(cfg.stop)
     trainer = make_trainer(cfg)
+    _check_trainer(trainer)
+    module, data = _prepare(cfg)
     trainer.callbacks.insert(0, best)  # type: ignore[attr-defined]  # panels show the best weights
     ended = "limit"  # of steps or time
     try:
@@ -74,7 +84,7 @@ def adapt(cfg: DictConfig) -> Adaptation:
     trainer.save_checkpoint(checkpoint, weights_only=True)
     report = {
         "checkpoint": cfg.checkpoint,
-        "residual_px": {"before": _finite(best.before_px), "after": _finite(best.after_px)},
+        "residual_px": {"before": best.before_px, "after": best.after_px},
         "best_step": best.best_step,
         "steps": trainer.global_step,
         "ended": "converged" if best.converged else ended,
@@ -89,6 +99,20 @@ def adapt(cfg: DictConfig) -> Adaptation:
     write_json(Path(cfg.paths.run) / "adapt.json", report)
     module = module.to(trainer.strategy.root_device).eval()
     return Adaptation(module, data, checkpoint, report)
+
+
+def _check_trainer(trainer: pl.Trainer) -> None:
+    """Raise ValueError for a trainer that takes no step, or that runs in several processes."""
+    if trainer.max_steps < 1:
+        raise ValueError(
+            f"trainer.max_steps={trainer.max_steps}: adapting takes at least 1 step; to predict "
+            "with a checkpoint as it is, use s2hand-predict"
+        )
+    if trainer.world_size > 1:
+        raise ValueError(
+            f"the trainer would run {trainer.world_size} processes: adapting to one video uses one "
+            "(trainer=cpu, or trainer=gpu)"
+        )
 
 
 def _prepare(cfg: DictConfig) -> tuple[S2Hand, HandDataModule]:
@@ -148,7 +172,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-@command("adapt")
+@command("adapt", elsewhere=_ELSEWHERE)
 def main(cfg: DictConfig) -> None:
     """Adapt, predict, say where everything is."""
     quiet_libraries()

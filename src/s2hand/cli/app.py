@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,8 +36,13 @@ def wandb_offline() -> bool:
     )
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``."""
+def command(
+    config_name: str, elsewhere: Mapping[str, str] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``.
+
+    ``elsewhere`` says what a setting of another command is called in this one.
+    """
 
     def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @hydra.main(version_base="1.3", config_path="pkg://s2hand.conf", config_name=config_name)
@@ -46,6 +51,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             try:
                 if _is_sweep():  # jobs that shared a folder would resume each other
                     cfg.paths.run = HydraConfig.get().runtime.output_dir
+                check_dataset_keys(cfg, HydraConfig.get().overrides.task)
                 result = run(cfg)
                 exit_code = 0
                 return result
@@ -61,6 +67,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             unknown = sorted(set(chosen_losses(sys.argv[1:])) - set(known_losses()))
             if unknown:
                 _fail(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
+            for argument in sys.argv[1:]:
+                key = argument.lstrip("+").partition("=")[0]
+                if elsewhere and key in elsewhere:
+                    _fail(f"{argument}: s2hand-{config_name} calls it {elsewhere[key]}")
             entry()
 
         main.__doc__ = run.__doc__
@@ -79,6 +89,22 @@ def chosen_losses(arguments: Sequence[str]) -> list[str]:
     """The names in ``loss=[...]``; of an unknown one Hydra does not say which are known."""
     chosen = [a.removeprefix("loss=") for a in arguments if a.startswith("loss=")]
     return re.findall(r"\w+", " ".join(chosen))
+
+
+def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise ValueError for an added ``+dataset.key=value`` that nothing interpolates.
+
+    The keys of ``dataset`` are names that conf/data gives to some arguments of the datasets.
+    """
+    added = [re.match(r"\+\+?dataset\.([\w.]+)=(.*)", text) for text in overrides]
+    text = OmegaConf.to_yaml(cfg, resolve=False)
+    for found in added:
+        if found and not re.search(rf"\$\{{dataset\.{re.escape(found[1])}\b", text):
+            key, value = found[1], found[2]
+            raise ValueError(
+                f"dataset.{key}: nothing reads it; an argument of the datasets themselves is given "
+                f"as +data.train.{key}={value} +data.test.{key}={value}"
+            )
 
 
 def _fail(text: str) -> NoReturn:

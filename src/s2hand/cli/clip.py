@@ -9,7 +9,8 @@ is codes, joints, rotations and cameras: about 3 kB a frame, 0.3 GB for an hour 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import track as progress
 from torch import Tensor
 
-from s2hand.cli.film import DrawnHand, write_film
+from s2hand.cli.film import DrawnHand, check_one_size, write_film
 from s2hand.cli.inference import OVERLAY_PX, batches, frame_stems, frames_record, predict
 from s2hand.cli.summary import TrackSummary, summarise
 from s2hand.cli.track_files import TrackFiles, frame_facts, track_facts, write_glb
@@ -63,10 +64,13 @@ def predict_track(
         options: formats, batch size, refinement, smoothing.
 
     Raises:
-        ValueError: for options that cannot be, and where no frame has a hand.
+        ValueError: for options that cannot be, where no frame has a hand, and for a movie of
+            pictures that differ in size.
     """
     check_options(options)
     span = find_hand(dataset, options.fps)
+    if "mp4" in options.formats:
+        check_one_size(dataset, span.considered)
     dataset.prepare()
     code = fuse(_codes(module, dataset, span.rows, options))
     weights = frame_weights(dataset.confidence[span.rows])
@@ -75,15 +79,16 @@ def predict_track(
 
     errors = np.empty((len(span.rows), 21), np.float32)
     stems = frame_stems([dataset.names[row] for row in span.rows])
-    with TrackFiles(out, options.formats, stems) as files:
-        hands = _posed(module, dataset, span, code, options, files, errors)
+    with (
+        TrackFiles(out, options.formats, stems) as files,
+        closing(_posed(module, dataset, span, code, options, files, errors)) as hands,
+    ):
         if {"mp4", "png"} & set(options.formats):
             write_film(
                 dataset, span.considered, set(span.numbers.tolist()), hands, out,
                 options.formats, span.fps / dataset.every,
             )  # fmt: skip
-        else:
-            deque(hands, maxlen=0)
+        deque(hands, maxlen=0)  # what no picture asked for, and the end of the progress bar
         facts = track_facts(hand, dataset, span, options.smooth_sigma)
         record = files.finish(frame_facts(dataset, span, errors), facts)
     if "glb" in options.formats:
@@ -154,7 +159,7 @@ def _posed(
     options: ClipOptions,
     files: TrackFiles,
     errors: Float[np.ndarray, "n 21"],
-) -> Iterator[DrawnHand]:
+) -> Generator[DrawnHand, None, None]:
     """The second pass: pose the track; numbers and meshes go to files, the rest to the pictures."""
     draw = bool({"mp4", "png"} & set(options.formats))
     starts = range(0, len(span.rows), options.batch_size)

@@ -32,6 +32,19 @@ class DrawnHand(NamedTuple):
     """Of the crop, [3, h, w]; absent where no picture is asked for."""
 
 
+def check_one_size(dataset: FramesDataset, numbers: Sequence[int]) -> None:
+    """Raise ValueError naming the first of these pictures that has another size than the first."""
+    first = dataset.source_sizes[numbers[0]]
+    for number in numbers:
+        size = dataset.source_sizes[number]
+        if (size != first).any():
+            raise ValueError(
+                f"{dataset.source}: {dataset.source_names[number]} is {size[0]} x {size[1]} pixels,"
+                f" {dataset.source_names[numbers[0]]} {first[0]} x {first[1]}: a movie has one "
+                "size; leave mp4 out of formats"
+            )
+
+
 def write_film(
     dataset: FramesDataset,
     numbers: Sequence[int],
@@ -51,12 +64,9 @@ def write_film(
         out: the folder.
         formats: those with ``mp4`` or ``png`` are written.
         fps: frames per second of the movie.
-
-    Raises:
-        ValueError: if the pictures of a movie differ in size.
     """
     with ExitStack() as stack:
-        movie, size = None, None
+        movie = None
         for number, picture in zip(numbers, dataset.source_pictures(numbers), strict=True):
             image = np.asarray(picture)
             if number in with_hand:
@@ -71,11 +81,5 @@ def write_film(
             if "mp4" not in formats:
                 continue
             if movie is None:
-                size = picture.size
-                movie = stack.enter_context(MovieWriter(out / "overlay.mp4", fps, size))
-            if picture.size != size:
-                raise ValueError(
-                    f"{dataset.source}: picture {number} of {picture.size} pixels, the first has "
-                    f"{size}: a movie has one size; leave mp4 out of formats"
-                )
+                movie = stack.enter_context(MovieWriter(out / "overlay.mp4", fps, picture.size))
             movie.write(image)

@@ -44,7 +44,8 @@ class FramesDataset(HandDataset):
 
     What is known of all frames lies ready: ``keypoints`` [n, 21, 2], ``confidence`` [n, 21] and
     ``camera`` [n] of the crops, and for whoever draws on the full frames ``positions`` [n] in the
-    source of ``total`` frames, ``affines`` [n, 3, 3] from full-frame to crop pixels (the mirroring
+    source of ``total`` frames (their ``source_names`` and ``source_sizes`` [total, 2], width and
+    height), ``affines`` [n, 3, 3] from full-frame to crop pixels (the mirroring
     included), ``frame_intrinsics`` [n, 3, 3] and ``mirrored``. ``times`` [n] are seconds from the
     video's first frame by its own time stamps, and ``fps`` its mean rate; both None of pictures.
 
@@ -135,6 +136,7 @@ class FramesDataset(HandDataset):
         K = full_intrinsics(sizes, intrinsics, intrinsics_size, horizontal_fov_deg, self.source)
 
         self.positions, self.total = kept, len(found)
+        self.source_names, self.source_sizes = found.names, sizes
         times = self._source.times
         self.times = None if times is None else times[kept]
         self.fps = self._source.fps

@@ -122,7 +122,8 @@ class Video:
         found, scan = detections.of_video(), self.scan
         if len(found) < len(scan.times):
             raise ValueError(
-                f"{self.path}: frame {len(found):06d} has no detection ({len(found)} have)"
+                f"{self.path} has {len(scan.times)} frames, {found.source} only {len(found)}: run "
+                "the detector on every frame; a frame without a hand needs confidence 0"
             )
         readable = scan.first_of(len(found))
         if readable is None:

@@ -31,7 +31,8 @@ class WindowedDataset(Dataset[HandBatch]):
             raise ValueError(
                 f"a window of {window.frames} frames, {window.stride} apart, spans {window.span} "
                 f"frames; the longest of the {len(segments)} runs of consecutive frames has "
-                f"{longest}: take fewer frames or a smaller stride"
+                f"{longest}: take fewer frames or a smaller stride; for single frames set "
+                "window=image and leave the temporal terms out of `loss`"
             )
         names = [dataset.recording(int(first)) for first in self.frames[:, 0]]
         self.recordings = np.unique(names, return_inverse=True)[1]
