@@ -87,6 +87,9 @@ def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
 
 def _warn_of_other_joints(make: Any, hand: ManoHead) -> None:
     """A dataset and the hand must mean the same 21 points; on a perfect hand it is up to 3 mm."""
+    for inner in getattr(make, "keywords", {}).values():
+        if isinstance(inner, partial):  # a dataset made of a dataset
+            _warn_of_other_joints(inner, hand)
     name = getattr(getattr(make, "func", None), "convention", None)
     if name is not None and JointConvention.preset(name) != hand.convention:
         _log.warning(

@@ -118,11 +118,15 @@ def smooth(
 ) -> HandCode:
     """Smooth rotations and translation over time, within runs of consecutive frames.
 
-    Every frame becomes the mean of its neighbours, weighted by a Gaussian in time (cut at 3 sigma)
-    times ``weights``: of translations the arithmetic mean, of the root's and each finger joint's
-    rotations the chordal mean in SO(3) (Markley et al. 2007), which knows no difference between q
-    and -q and turns with the camera. A turn at constant speed about a fixed axis stays as it is, up
-    to the ends of a run. The smoothed finger rotations are brought back to pose coefficients by
+    Every frame becomes the mean of itself and of pairs of neighbours, k frames before and k after,
+    weighted by a Gaussian in time (cut at 3 sigma) times ``weights``, for a pair the lesser of its
+    two. So the mean time of what a frame is made of is its own, whatever the weights: a straight
+    way and a turn about a fixed axis, both at constant speed, stay as they are. A neighbour whose
+    partner is beyond an end of the run does not count; the first and last frame stay.
+
+    Of translations it is the arithmetic mean, of the root's and each finger joint's rotations the
+    chordal mean in SO(3) (Markley et al. 2007), which knows no difference between q and -q and
+    turns with the camera. The smoothed finger rotations are brought back to pose coefficients by
     least squares, as the hand's principal components do not span every rotation.
 
     Args:
@@ -147,8 +151,7 @@ def smooth(
     turned = [_mean_turn(q, trust, runs, sigma_frames) for q in turns]
     root, *local = (quaternion_to_axis_angle(q) for q in turned)
     pose = hand.pca_coefficients(torch.cat(local, -1).to(hand.faces.device).float()).cpu()
-    total = _kernel_sum(trust[:, None], runs, sigma_frames)
-    moved = _kernel_sum(trust[:, None] * code.translation.double(), runs, sigma_frames) / total
+    moved = _mean(code.translation.double(), trust, runs, sigma_frames)
     return replace(
         code,
         pose=pose.to(code.pose),
@@ -160,19 +163,21 @@ def smooth(
 def _mean_turn(
     q: Float[Tensor, "n 4"], trust: Float[Tensor, " n"], runs: Sequence[slice], sigma: float
 ) -> Float[Tensor, "n 4"]:
-    moment = trust[:, None, None] * q[:, :, None] * q[:, None, :]
-    return principal_quaternion(_kernel_sum(moment, runs, sigma))
+    moment = (q[:, :, None] * q[:, None, :]).flatten(1)
+    return principal_quaternion(_mean(moment, trust, runs, sigma).unflatten(1, (4, 4)))
 
 
-def _kernel_sum(
-    values: Float[Tensor, "n ..."], runs: Sequence[slice], sigma: float
-) -> Float[Tensor, "n ..."]:
-    """The Gaussian-weighted sum over each frame's neighbours in its own run."""
-    result = values.clone()
+def _mean(
+    values: Float[Tensor, "n d"], trust: Float[Tensor, " n"], runs: Sequence[slice], sigma: float
+) -> Float[Tensor, "n d"]:
+    """The mean of each frame and the pairs of its own run that lie evenly about it."""
+    share = trust[:, None]
+    result, total = share * values, share.clone()
     for run in runs:
-        block, total = values[run], result[run]
-        for step in range(1, min(math.ceil(_REACH_SIGMAS * sigma) + 1, len(block))):
-            factor = math.exp(-0.5 * (step / sigma) ** 2)
-            total[:-step] += factor * block[step:]
-            total[step:] += factor * block[:-step]
-    return result
+        v, w, summed, weight = values[run], share[run], result[run], total[run]
+        for k in range(1, min(math.ceil(_REACH_SIGMAS * sigma), (len(v) - 1) // 2) + 1):
+            factor = math.exp(-0.5 * (k / sigma) ** 2)
+            pair = factor * torch.minimum(w[: -2 * k], w[2 * k :])
+            summed[k:-k] += pair * (v[: -2 * k] + v[2 * k :])
+            weight[k:-k] += 2 * pair
+    return result / total

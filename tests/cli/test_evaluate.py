@@ -35,8 +35,9 @@ def checkpoint(smoke_run: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def results(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that one evaluation wrote."""
+    """The folder that one evaluation wrote, beside the animated hand of an adaptation."""
     out = tmp_path_factory.mktemp("results")
+    (out / "hand.glb").write_bytes(b"animated")
     assert run_command(main, f"checkpoint={checkpoint}", f"out={out}", "examples=3") == 0
     return out
 
@@ -65,14 +66,21 @@ def test_the_panel_has_a_row_per_example(results: Path) -> None:
 
 
 def test_the_mesh_reads_again(results: Path) -> None:
-    mesh = trimesh.load(results / "hand.glb", force="mesh")
+    mesh = trimesh.load(results / "example.glb", force="mesh")
     assert mesh.faces.shape == (1538, 3)
     assert len(mesh.vertices) == 778
     assert 0.05 < np.ptp(mesh.vertices, axis=0).max() < 0.4, "metres"
-    content = (results / "hand.glb").read_bytes()
+    content = (results / "example.glb").read_bytes()
     size = int.from_bytes(content[12:16], "little")
     (primitive,) = json.loads(content[20 : 20 + size])["meshes"][0]["primitives"]
     assert "COLOR_0" in primitive["attributes"]
+
+
+def test_an_adaptations_animation_stays(results: Path) -> None:
+    assert (results / "hand.glb").read_bytes() == b"animated"
+    page = (results / "index.html").read_text()
+    assert "example.glb" in page
+    assert "hand.glb" not in page
 
 
 def test_the_page_needs_nothing_but_itself(results: Path) -> None:

@@ -35,6 +35,18 @@ def test_the_frames_are_those_of_the_sequence_counted_anew() -> None:
         subset[5]
 
 
+def test_what_the_whole_says_of_itself_holds_for_a_part() -> None:
+    class Labelled(TwoRuns):
+        convention, leaderboard = "ho3d", "ho3d"
+
+        def recording(self, index: int) -> str:
+            return "first" if index < 5 else "second"
+
+    subset = SequenceSubset(Labelled, 1)
+    assert (subset.convention, subset.leaderboard) == ("ho3d", "ho3d")
+    assert subset.recording(0) == "second"
+
+
 def test_preparing_prepares_the_whole() -> None:
     whole = TwoRuns()
     SequenceSubset(lambda: whole, 0).prepare()

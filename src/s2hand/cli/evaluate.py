@@ -78,7 +78,8 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
     """A leaderboard's ``pred.json``: joints and vertices of every test frame, metres, in order.
 
     The leaderboard is the test set's, FreiHAND's where it has none. Every frame of the test set
-    once; a set that is not FreiHAND's whole one is written with a warning. HO-3D's always is whole.
+    once; a set that is not FreiHAND's whole one is written with a warning. HO-3D's is whole unless
+    a part of it was chosen.
     """
     test = data.dataset("test")
     frames, write = len(test), write_ho3d if test.leaderboard == "ho3d" else write_freihand
@@ -96,7 +97,7 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
 
 @torch.no_grad()
 def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> dict[str, Any]:
-    """panel.png of some hands, hand.glb of the first; what the page needs of them."""
+    """panel.png of some hands, example.glb of the first; what the page needs of them."""
     picture = Image.fromarray(panel(module.reconstructor, batch))
     with atomic_path(folder / "panel.png") as path:
         picture.save(path)
@@ -106,7 +107,7 @@ def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> dict[str, 
         "faces": module.reconstructor.hand.faces.numpy(force=True),
         "colors": hand.code.texture.clamp(0, 1).numpy(force=True),
     }
-    write_mesh(folder / "hand.glb", **mesh)
+    write_mesh(folder / "example.glb", **mesh)
     return mesh
 
 
@@ -138,7 +139,8 @@ def main(cfg: DictConfig) -> None:
     console = Console()
     console.print(metrics_table(f"{results['frames']} test frames", columns))
     console.print(
-        f"look at [bold]{escape(str(page))}[/] (metrics.json, panel.png, hand.glb lie beside it)",
+        f"look at [bold]{escape(str(page))}[/] "
+        "(metrics.json, panel.png, example.glb lie beside it)",
         soft_wrap=True,
     )
 

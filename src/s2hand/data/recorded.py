@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def _join(
     """One row per frame of the table: of the labelled hand, where the file holds both."""
     count = len(table.names)
     keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
-    repaired: dict[str, int] = {}
+    repaired: dict[str, Counter[str]] = {}
     if detections is None and required:
         raise ValueError("detections: training needs them, they are its only supervision")
     for side in ("right", "left") if detections is not None else ():
@@ -188,10 +189,12 @@ def _join(
         part = detections
         if not isinstance(part, Detections):
             part = read_detections(part, side)  # type: ignore[arg-type]
+        # A file may hold one row for either hand: what was read twice counts once.
+        repaired[part.fingerprint] = Counter(part.repaired)
         part = part.of_images([table.names[row] for row in rows.tolist()]).on_frames(sizes[rows])
         keypoints[rows], confidence[rows] = part.keypoints, part.confidence
-        repaired |= part.repaired
-    return Detections(tuple(table.names), keypoints, confidence, repaired=repaired)
+    counts = sum(repaired.values(), Counter[str]())
+    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(counts))
 
 
 def _place(

@@ -30,7 +30,8 @@ class SequenceSubset(HandDataset):
                 f"sequence={sequence}: the dataset has {len(segments)} sequences, counted from 0"
             )
         self.frames = tuple(segments[sequence])
-        self.fps = self.dataset.fps
+        self.fps, self.convention = self.dataset.fps, self.dataset.convention
+        self.leaderboard = self.dataset.leaderboard
 
     def __len__(self) -> int:
         """Number of frames of the sequence."""
@@ -54,6 +55,10 @@ class SequenceSubset(HandDataset):
     def segments(self) -> list[Sequence[int]]:
         """One run: all frames."""
         return [range(len(self))]
+
+    def recording(self, index: int) -> str:
+        """The recording that the frame has in the whole dataset."""
+        return self.dataset.recording(self.frames[index])
 
     def prepare(self) -> None:
         """Prepare the whole dataset."""
