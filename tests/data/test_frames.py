@@ -205,7 +205,10 @@ class TestBadData:
 
     @pytest.mark.parametrize(
         ("count", "message"),
-        [(COUNT - 1, "has 12 frames, .* only 11: run"), (COUNT + 1, "ends after 12 frames, but 13")],
+        [
+            (COUNT - 1, "has 12 frames, .* only 11: run"),
+            (COUNT + 1, "ends after 12 frames, but 13"),
+        ],
     )
     def test_detections_of_another_length(self, make: Any, count: int, message: str) -> None:
         dots = np.concatenate([DOTS, DOTS])[:count]
