@@ -22,7 +22,7 @@ from s2hand.data.detections import SIDES, Detections
 from s2hand.data.frame_crops import FrameCrops
 from s2hand.data.intrinsics import full_intrinsics
 from s2hand.data.video import Video, open_source
-from s2hand.geometry.camera import crop_affine, mirror_affine, transform_points
+from s2hand.geometry.camera import crop_affine, crop_view, transform_points
 from s2hand.types import Camera, HandBatch
 
 logger = logging.getLogger(__name__)
@@ -156,15 +156,12 @@ class FramesDataset(HandDataset):
     ) -> None:
         """Bring keypoints and K of the kept frames into the pixels of their crops."""
         kept = self.positions
-        flip = mirror_affine(CROP_PX) if self.mirrored else torch.eye(3, dtype=torch.float64)
         crops = [crop_affine(left, top, side, CROP_PX) for left, top, side in boxes[kept].tolist()]
         self.frame_intrinsics = K[kept]
-        self.affines = flip @ torch.stack(crops)
+        self.affines, intrinsics = crop_view(torch.stack(crops), K[kept], CROP_PX, self.mirrored)
         confidence = torch.from_numpy(found.confidence[kept])
         keypoints = transform_points(self.affines, torch.from_numpy(found.keypoints[kept]))
-        # In the mirrored world X' = -X, which makes an ordinary camera of the flipped one.
-        world = torch.diag(torch.tensor([-1.0 if self.mirrored else 1.0, 1.0, 1.0]).double())
-        self.camera = Camera((self.affines @ K[kept] @ world).float())
+        self.camera = Camera(intrinsics.float())
         self.keypoints = (keypoints * (confidence > 0)[..., None]).float()
         self.confidence = confidence.float()
 

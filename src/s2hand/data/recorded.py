@@ -24,7 +24,7 @@ from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable, runs
 from s2hand.data.video import read_image
-from s2hand.geometry.camera import crop_affine, mirror_affine, transform_points
+from s2hand.geometry.camera import crop_affine, crop_view, transform_points
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.types import Camera, HandBatch, Labels
 
@@ -109,14 +109,11 @@ class RecordedDataset(HandDataset):
         """One crop with what was detected in it, and its labels where they were asked for."""
         index = range(len(self))[index]
         left, top, side = self._boxes[index].tolist()
-        affine = crop_affine(left, top, side, CROP_PX)
-        world = torch.eye(3, dtype=torch.float64)
-        if self.is_left(index):
-            # In the mirrored world X' = -X, which makes an ordinary camera of the flipped one.
-            affine, world[0, 0] = mirror_affine(CROP_PX) @ affine, -1.0
+        K = torch.from_numpy(self._table.intrinsics[index]).double()
+        crop = crop_affine(left, top, side, CROP_PX)
+        affine, K = crop_view(crop, K, CROP_PX, self.is_left(index))
         confidence = self._confidence[index, None]
         keypoints = transform_points(affine, self._keypoints[index, None])
-        K = affine @ torch.from_numpy(self._table.intrinsics[index]).double() @ world
         pixels = torch.from_numpy(self._pixels(index))
         return HandBatch(
             image=pixels.permute(2, 0, 1)[None].float() / 255,

@@ -33,6 +33,24 @@ def transform_points(
     return points @ affine[..., :2, :2].transpose(-1, -2) + affine[..., None, :2, 2]
 
 
+def crop_view(
+    affine: Float[Tensor, "*n 3 3"],
+    intrinsics: Float[Tensor, "*n 3 3"],
+    crop_px: int,
+    mirrored: bool,
+) -> tuple[Float[Tensor, "*n 3 3"], Float[Tensor, "*n 3 3"]]:
+    """Map into a crop, and K of the crop, from those of an unflipped one and of the whole picture.
+
+    ``mirrored`` is for left hands: the crop is flipped, and in the mirrored world X' = -X, which
+    makes an ordinary camera of the flipped one.
+    """
+    if not mirrored:
+        return affine, affine @ intrinsics
+    affine = mirror_affine(crop_px).to(affine) @ affine
+    world = torch.diag(affine.new_tensor([-1.0, 1.0, 1.0]))
+    return affine, affine @ intrinsics @ world
+
+
 def resize_affine(factor_x: float, factor_y: float | None = None) -> Float[Tensor, "3 3"]:
     """The map of an image resize: u' = f (u + 1/2) - 1/2."""
     factor_y = factor_x if factor_y is None else factor_y
