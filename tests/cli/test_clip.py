@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,16 @@ import torch
 import trimesh
 from PIL import Image
 
+from fixtures.clips import FRAMES, GAPS, HAND, HEIGHT, WIDTH, Clip, write_clip
 from fixtures.gltf import Glb
-from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import damage, write_video
 from s2hand.build import load
 from s2hand.cli import clip
 from s2hand.cli.clip import ClipOptions, check_options, predict_track
+from s2hand.cli.film import _Films
 from s2hand.cli.predict import main
 from s2hand.data.decode import read_video
-from s2hand.data.detection_files import write_detections
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset
 from s2hand.export.codes import read_prediction
@@ -34,10 +33,6 @@ from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
 from s2hand.module import S2Hand
 from s2hand.types import HandCode
-
-WIDTH, HEIGHT, FRAMES = 320, 240, 9
-GAPS = [[0, 1], [4, 6]]
-HAND = [1, 2, 3, 6, 7, 8]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,43 +51,6 @@ def checkpoint(smoke_run: Path) -> Path:
 @pytest.fixture(scope="module")
 def module(checkpoint: Path) -> S2Hand:
     return load(checkpoint)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video of rendered hands, and its detections."""
-
-    source: Path
-    detections: Path
-    images: list[np.ndarray]
-
-    def dataset(self, **options: Any) -> FramesDataset:
-        return FramesDataset(self.source, self.detections, **options)
-
-
-def write_clip(
-    folder: Path, mirrored: bool = False, hand: Sequence[int] = HAND, **options: Any
-) -> Clip:
-    """Frames with a hand in some; mirrored, it is a left one. Confidences differ."""
-    posed, camera = open_hands(FRAMES)
-    crops, covers = pictures(posed, camera)
-    keypoints = project(posed.joints, camera.intrinsics)[:, 0].numpy() + np.array([40, 8])
-    images = []
-    for crop, cover in zip(crops, covers, strict=True):
-        image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-        image[8:232, 40:264] = np.where(cover[..., None] > 0.5, crop, 90)
-        images.append(np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
-    if mirrored:
-        keypoints[..., 0] = WIDTH - 1 - keypoints[..., 0]
-    confidence = np.zeros((FRAMES, 21))
-    for number in hand:
-        confidence[number] = 0.6 + 0.05 * number
-        confidence[number, :2] = 0
-    folder.mkdir(parents=True, exist_ok=True)
-    source = write_video(folder / "hand.mp4", images, **options)
-    names = tuple(f"{i:06d}" for i in range(FRAMES))
-    write_detections(folder / "hand.json", Detections(names, keypoints, confidence))
-    return Clip(source, folder / "hand.json", images)
 
 
 def run(checkpoint: Path, source: Clip, out: Path, *arguments: str) -> int:
@@ -129,7 +87,9 @@ def hand_of(track: dict[str, Any]) -> Any:
 
 def test_a_video_becomes_one_track_and_its_files(predicted: Path) -> None:
     files = {path.name for path in predicted.iterdir()}
-    assert files == {"track.npz", "track.json", "overlay.mp4", "hand.glb", "obj"}
+    assert files == {
+        "track.npz", "track.json", "overlay.mp4", "preview.mp4", "hand.glb", "obj",
+    }  # fmt: skip
     npz, plain = read_track(predicted / "track.npz"), read_track(predicted / "track.json")
     assert npz.keys() == plain.keys() | {"vertices"}
     for name, value in plain.items():
@@ -259,6 +219,32 @@ def test_the_movie_shows_every_frame_and_where_there_is_no_hand(
         else:
             assert changed[note].sum() > 30, "a note"
             assert changed[~note].mean() < 0.01, "and the plain frame"
+
+
+def test_the_preview_has_the_picture_beside_the_overlay(predicted: Path, right: Clip) -> None:
+    preview = [np.asarray(image).astype(int) for image in read_video(predicted / "preview.mp4")]
+    overlay = [np.asarray(image).astype(int) for image in read_video(predicted / "overlay.mp4")]
+    for image, original, drawn in zip(preview, right.images, overlay, strict=True):
+        assert image.shape == (HEIGHT, 2 * WIDTH, 3)
+        assert np.abs(image[:, :WIDTH] - original).mean() < 4
+        assert np.abs(image[:, WIDTH:] - drawn).mean() < 4
+    with_hand = preview[HAND[0]]
+    assert np.abs(with_hand[:, :WIDTH] - with_hand[:, WIDTH:]).mean() > 4, "they differ"
+
+
+@pytest.mark.parametrize(
+    ("size", "preview"), [((1281, 721), (960, 270)), ((99, 51), (200, 52)), ((2000, 1), (960, 2))]
+)
+def test_the_preview_is_small_and_even(
+    size: tuple[int, int], preview: tuple[int, int], tmp_path: Path
+) -> None:
+    """Worked out by hand: halves at most 480 wide, odd sides grown by a pixel."""
+    with ExitStack() as stack:
+        films = _Films(stack, tmp_path, ["preview"], 30, size)
+        films.write(Image.new("RGB", size, "red"), np.zeros((size[1], size[0], 3), np.uint8))
+    (image,) = read_video(tmp_path / "preview.mp4")
+    assert image.size == preview
+    assert [path.name for path in tmp_path.iterdir()] == ["preview.mp4"]
 
 
 # Which frames

@@ -62,6 +62,24 @@ def test_any_player_can_show_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(times, np.arange(30) * 1.001 / 30, atol=1e-4)
 
 
+def test_key_frames_and_quality_as_asked(tmp_path: Path) -> None:
+    """Of a still picture x264 makes as few key frames as it may."""
+    grey = np.random.default_rng(0).integers(0, 256, (48, 64, 1), np.uint8)
+    noise = np.repeat(grey, 3, axis=-1)
+    for name, options in (("plain", {}), ("asked", {"crf": 30, "keyframe_every": 10})):
+        with MovieWriter(tmp_path / f"{name}.mp4", 30, (64, 48), **options) as movie:
+            for _ in range(35):
+                movie.write(noise)
+    keys = {}
+    for name in ("plain", "asked"):
+        with av.open(str(tmp_path / f"{name}.mp4")) as container:
+            frames = enumerate(container.decode(video=0))
+            keys[name] = [number for number, frame in frames if frame.key_frame]
+    assert keys == {"plain": [0], "asked": [0, 10, 20, 30]}
+    plain, asked = (read(tmp_path / f"{name}.mp4")[0].astype(float) for name in keys)
+    assert np.abs(asked - noise).mean() > 1.5 * np.abs(plain - noise).mean()
+
+
 @pytest.mark.parametrize("color", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 150, 120)])
 def test_colours_are_kept_and_their_matrix_is_named(
     tmp_path: Path, color: tuple[int, int, int]

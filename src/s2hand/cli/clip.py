@@ -21,17 +21,17 @@ from rich.console import Console
 from rich.progress import track as progress
 from torch import Tensor
 
-from s2hand.cli.film import DrawnHand, check_one_size, write_film
+from s2hand.cli.film import DRAWN, FILMS, DrawnHand, check_one_size, write_film
 from s2hand.cli.inference import OVERLAY_PX, batches, frame_stems, frames_record, predict
 from s2hand.cli.summary import TrackSummary, summarise
-from s2hand.cli.track_files import TrackFiles, frame_facts, track_facts, write_glb
+from s2hand.cli.track_files import TrackFiles, frame_facts, track_facts, write_moving_hand
 from s2hand.data.frames import FramesDataset
 from s2hand.module import S2Hand
 from s2hand.track import Span, frame_weights, fuse, smooth
 from s2hand.types import HandCode
 
-FORMATS = ("npz", "json", "mp4", "glb", "obj", "ply", "png")
-DEFAULT_FORMATS = FORMATS[:5]
+FORMATS = ("npz", "json", "mp4", "preview", "glb", "bvh", "obj", "ply", "png")
+DEFAULT_FORMATS = FORMATS[:7]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def predict_track(
 ) -> TrackSummary:
     """Predict the one hand of a video and write its files into ``out``.
 
-    ``track.npz``, ``track.json``, ``overlay.mp4``, ``hand.glb``, and a folder of one file per frame
-    for each of ``obj``, ``ply`` and ``png``, as far as they are asked for (docs/formats.md).
+    ``track.npz``, ``track.json``, ``overlay.mp4``, ``preview.mp4``, ``hand.glb``, ``hand.bvh``,
+    and a folder of one file per frame for each of ``obj``, ``ply`` and ``png``, as far as they are
+    asked for (docs/formats.md).
 
     Args:
         module: in evaluation mode, on the device to compute on.
@@ -69,7 +70,7 @@ def predict_track(
     """
     check_options(options)
     span = find_hand(dataset, options.fps)
-    if "mp4" in options.formats:
+    if set(FILMS) & set(options.formats):
         check_one_size(dataset, span.considered)
     dataset.prepare()
     code = fuse(_codes(module, dataset, span.rows, options))
@@ -83,7 +84,7 @@ def predict_track(
         TrackFiles(out, options.formats, stems) as files,
         closing(_posed(module, dataset, span, code, options, files, errors)) as hands,
     ):
-        if {"mp4", "png"} & set(options.formats):
+        if set(DRAWN) & set(options.formats):
             write_film(
                 dataset, span.considered, set(span.numbers.tolist()), hands, out,
                 options.formats, span.fps / dataset.every,
@@ -91,8 +92,7 @@ def predict_track(
         deque(hands, maxlen=0)  # what no picture asked for, and the end of the progress bar
         facts = track_facts(hand, dataset, span, options.smooth_sigma)
         record = files.finish(frame_facts(dataset, span, errors), facts)
-    if "glb" in options.formats:
-        write_glb(out / "hand.glb", hand, record)
+    write_moving_hand(out, options.formats, hand, record)
     return summarise(dataset, span, record["joints"], errors)
 
 
@@ -161,7 +161,7 @@ def _posed(
     errors: Float[np.ndarray, "n 21"],
 ) -> Generator[DrawnHand, None, None]:
     """The second pass: pose the track; numbers and meshes go to files, the rest to the pictures."""
-    draw = bool({"mp4", "png"} & set(options.formats))
+    draw = bool(set(DRAWN) & set(options.formats))
     starts = range(0, len(span.rows), options.batch_size)
     for start in progress(starts, "writing", console=Console(stderr=True), transient=True):
         part = slice(start, start + options.batch_size)
