@@ -42,9 +42,9 @@ def blend_render(
         silhouette: coverage 0..1.
         alpha: opacity of the hand, 0..1.
     """
-    coverage = alpha * np.clip(silhouette, 0, 1)[..., None]
-    blended = image * (1 - coverage) + 255 * alpha * np.clip(render, 0, 1)
-    return np.clip(np.round(blended), 0, 255).astype(np.uint8)
+    coverage = np.float32(alpha) * np.clip(silhouette, 0, 1, dtype=np.float32)[..., None]
+    hand = np.float32(255 * alpha) * np.clip(render, 0, 1, dtype=np.float32)
+    return np.clip(np.round(image * (1 - coverage) + hand), 0, 255).astype(np.uint8)
 
 
 def paste_crop(
@@ -77,7 +77,7 @@ def paste_crop(
         (right - left, bottom - top), Image.Transform.AFFINE, coefficients,
         Image.Resampling.BILINEAR,
     )  # fmt: skip
-    part = np.asarray(pasted) / 255.0
+    part = np.asarray(pasted) / np.float32(255)
     result = image.copy()
     result[top:bottom, left:right] = blend_render(
         image[top:bottom, left:right], part[..., :3], part[..., 3], alpha
@@ -195,8 +195,9 @@ class _Layer:
 
     def over(self) -> np.ndarray:
         """A copy of the image with the layer, averaged to the image's pixels, laid over it."""
-        result = Image.fromarray(self.image).convert("RGBA")
-        size = (self.right - self.left, self.bottom - self.top)
-        layer = self.layer.resize(size, Image.Resampling.BOX)
-        result.alpha_composite(layer, (self.left, self.top))
-        return np.asarray(result.convert("RGB"))
+        result = self.image.copy()
+        part = result[self.top : self.bottom, self.left : self.right]
+        under = Image.fromarray(part).convert("RGBA")
+        under.alpha_composite(self.layer.resize(under.size, Image.Resampling.BOX))
+        part[:] = np.asarray(under.convert("RGB"))
+        return result
