@@ -88,7 +88,7 @@ def hand_of(track: dict[str, Any]) -> Any:
 def test_a_video_becomes_one_track_and_its_files(predicted: Path) -> None:
     files = {path.name for path in predicted.iterdir()}
     assert files == {
-        "track.npz", "track.json", "overlay.mp4", "preview.mp4", "hand.glb", "obj",
+        "track.npz", "track.json", "overlay.mp4", "preview.mp4", "hand.glb", "hand.bvh", "obj",
     }  # fmt: skip
     npz, plain = read_track(predicted / "track.npz"), read_track(predicted / "track.json")
     assert npz.keys() == plain.keys() | {"vertices"}

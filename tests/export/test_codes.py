@@ -20,6 +20,7 @@ FRAMES = [f"{clip}/{frame}.jpg" for clip in "ab" for frame in range(3)]
 
 
 def record_of(prediction: Prediction, camera: Camera, **options: Any) -> dict[str, Any]:
+    options = {"flat_hand_mean": True, **options}
     return prediction_record(prediction, camera, FACES, "open", "0123abcd", FRAMES, **options)
 
 
@@ -45,7 +46,8 @@ def test_fields_hold_what_they_say(prediction: Prediction, camera: Camera) -> No
     assert record["joint_order"][:2] == ["wrist", "thumb_1"]
     assert record["rotation_order"][:2] == ["root", "index_1"]
     assert len(record["rotation_order"]) == 16
-    assert (record["side"], record["crop_px"]) == ("right", 224)
+    assert (record["side"], record["mirrored"], record["crop_px"]) == ("right", False, 224)
+    assert record["flat_hand_mean"] is True
     shapes = {
         "pose": (6, 30),
         "light": (6, 11),
@@ -75,6 +77,7 @@ def test_a_left_hand_is_written_as_the_camera_saw_it(
     prediction: Prediction, camera: Camera
 ) -> None:
     right, left = record_of(prediction, camera), record_of(prediction, camera, side="left")
+    assert (left["side"], left["mirrored"]) == ("left", True)
     np.testing.assert_allclose(left["vertices"], right["vertices"] * [-1, 1, 1])
     np.testing.assert_allclose(left["rotation"], right["rotation"] * [1, -1, -1])
     np.testing.assert_array_equal(left["faces"], right["faces"][:, ::-1])
@@ -101,7 +104,7 @@ def test_errors_name_the_value_and_the_remedy(
 ) -> None:
     record = record_of(prediction, camera)
     with pytest.raises(ValueError, match="5 names for 6 frames"):
-        prediction_record(prediction, camera, FACES, "open", "0", FRAMES[:5])
+        prediction_record(prediction, camera, FACES, "open", "0", FRAMES[:5], flat_hand_mean=False)
     with pytest.raises(ValueError, match=r"'both'.*'left' or 'right'"):
         record_of(prediction, camera, side="both")
     with pytest.raises(ValueError, match=r"hand\.csv: use \.npz or \.json"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import trimesh
 
 from fixtures.gltf import Glb
 from s2hand.export.mirror import mirror_faces, mirror_hand
+from s2hand.export.motion import Motion
 from s2hand.export.skinned import write_animation
 from s2hand.geometry.skeleton import TO_COMMON
 from s2hand.hand.mano import ManoHead
@@ -26,6 +27,7 @@ TIMES = np.array([0.0, 0.033, 0.071, 0.1, 0.5, 0.52, 0.6])
 TO_GLTF = np.array([1.0, -1.0, -1.0])
 INNER = [TO_COMMON["mano"].index(joint) for joint in range(16)]
 TOLERANCE = 1e-4  # metres
+MOTION = {field.name for field in fields(Motion)}
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +57,16 @@ def hand(head: ManoHead) -> Hand:
 @pytest.fixture
 def arguments(head: ManoHead, hand: Hand) -> dict[str, Any]:
     vertices, joints = head.rest(hand.code.shape[0, 0])
+    motion = Motion(
+        joints.numpy(), head.parents, TIMES, hand.quaternions[0].numpy(),
+        hand.code.translation[0].numpy(), 1.13,
+    )  # fmt: skip
     return {
+        "motion": motion,
         "vertices": vertices.numpy(),
-        "joints": joints.numpy(),
         "weights": head.skin_weights.numpy(),
-        "parents": head.parents,
         "faces": head.faces.numpy(),
         "colors": hand.code.texture[0, 0].numpy(),
-        "times": TIMES,
-        "quaternions": hand.quaternions[0].numpy(),
-        "translations": hand.code.translation[0].numpy(),
-        "scale": 1.13,
     }
 
 
@@ -94,11 +95,14 @@ def test_a_left_hand_is_what_is_mirrored(
 ) -> None:
     mirrored, flip = mirror_hand(hand), np.array([-1.0, 1.0, 1.0])
     left = {
+        "motion": replace(
+            arguments["motion"],
+            joints=arguments["motion"].joints * flip,
+            quaternions=mirrored.quaternions[0].numpy(),
+            translations=mirrored.code.translation[0].numpy(),
+        ),
         "vertices": arguments["vertices"] * flip,
-        "joints": arguments["joints"] * flip,
         "faces": mirror_faces(head.faces).numpy(),
-        "quaternions": mirrored.quaternions[0].numpy(),
-        "translations": mirrored.code.translation[0].numpy(),
     }
     write_animation(tmp_path / "left.glb", **{**arguments, **left})
     write_animation(tmp_path / "right.glb", **arguments)
@@ -117,9 +121,9 @@ def test_between_keys_it_takes_the_shorter_turn(tmp_path: Path, arguments: dict[
     """Signs of quaternions mean nothing, but a viewer that blends four numbers sees them."""
     signs = np.where(np.random.default_rng(0).random((FRAMES, 16, 1)) < 0.5, -1.0, 1.0)
     write_animation(tmp_path / "a.glb", **arguments)
-    write_animation(
-        tmp_path / "b.glb", **{**arguments, "quaternions": signs * arguments["quaternions"]}
-    )
+    motion = arguments["motion"]
+    other = replace(motion, quaternions=signs * motion.quaternions)
+    write_animation(tmp_path / "b.glb", **{**arguments, "motion": other})
     a, b = Glb(tmp_path / "a.glb"), Glb(tmp_path / "b.glb")
     (animation,) = b.tree["animations"]
     turns = [c for c in animation["channels"] if c["target"]["path"] == "rotation"]
@@ -133,8 +137,11 @@ def test_between_keys_it_takes_the_shorter_turn(tmp_path: Path, arguments: dict[
 
 
 def test_one_frame_is_enough(tmp_path: Path, arguments: dict[str, Any], hand: Hand) -> None:
-    one = {key: arguments[key][3:4] for key in ("times", "quaternions", "translations")}
-    write_animation(tmp_path / "one.glb", **{**arguments, **one})
+    keys = ("times", "quaternions", "translations")
+    one = {key: getattr(arguments["motion"], key)[3:4] for key in keys}
+    write_animation(
+        tmp_path / "one.glb", **{**arguments, "motion": replace(arguments["motion"], **one)}
+    )
     vertices = Glb(tmp_path / "one.glb").vertices(0.1)
     np.testing.assert_allclose(vertices, hand.vertices[0, 3].numpy() * TO_GLTF, atol=TOLERANCE)
 
@@ -248,6 +255,13 @@ class TestFormat:
         np.testing.assert_array_equal(mesh.faces, arguments["faces"])
 
 
+def test_it_says_what_it_is(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    write_animation(tmp_path / "a.glb", **arguments, about={"side": "left", "crop_px": 224})
+    extras = Glb(tmp_path / "a.glb").tree["asset"]["extras"]
+    assert extras["axes"].startswith("x right, y up, z backward")
+    assert (extras["side"], extras["crop_px"]) == ("left", 224)
+
+
 def test_a_vertex_on_many_joints_keeps_the_four_largest(
     tmp_path: Path, arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -271,6 +285,7 @@ def test_a_vertex_on_many_joints_keeps_the_four_largest(
         ({"translations": np.full((FRAMES, 3), np.nan)}, "not finite"),
         ({"quaternions": np.zeros((FRAMES, 16, 4))}, "no rotation"),
         ({"scale": 0.0}, r"scale=0\.0"),
+        ({"weights": np.full((778, 16), np.nan)}, "weight is not finite"),
         ({"colors": np.zeros((5, 3))}, "5 colours for 778 vertices"),
         ({"faces": np.array([[0, 1, 778]])}, r"faces name vertices 0\.\.778"),
     ],
@@ -278,6 +293,8 @@ def test_a_vertex_on_many_joints_keeps_the_four_largest(
 def test_errors_leave_no_file(
     tmp_path: Path, arguments: dict[str, Any], changed: dict[str, Any], message: str
 ) -> None:
+    moved = {key: changed.pop(key) for key in MOTION & changed.keys()}
+    arguments["motion"] = replace(arguments["motion"], **moved)
     with pytest.raises(ValueError, match=message):
         write_animation(tmp_path / "hand.glb", **{**arguments, **changed})
     with pytest.raises(ValueError, match=r"hand\.gltf: an animation is a \.glb"):

@@ -28,7 +28,7 @@ from s2hand.types import Camera, Prediction
 FORMATS_MD = Path(__file__).parents[2] / "docs" / "formats.md"
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3]])
 FACTS = {
-    "flat_hand_mean": False, "num_pca": 30, "mirrored": False, "fps": 30.0, "frame_step": 1,
+    "num_pca": 30, "fps": 30.0, "frame_step": 1,
     "gaps": np.array([[3, 5]]), "smooth_sigma": 0.0,
 }  # fmt: skip
 
@@ -51,6 +51,7 @@ def predictions(prediction: Prediction, camera: Camera) -> list[dict[str, Any]]:
         prediction_record(
             prediction[clip : clip + 1], camera[clip : clip + 1], FACES, "open", "0123abcd",
             [f"{clip}{frame}" for frame in range(3)], image_intrinsics=k,
+            flat_hand_mean=False,
         )
         for clip in range(2)
     ]  # fmt: skip

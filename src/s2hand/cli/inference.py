@@ -53,7 +53,7 @@ def frames_record(
     return prediction_record(
         numbers, dataset.camera[chosen, None], hand.faces, hand.name,
         hand.fingerprint, [dataset.names[row] for row in chosen], side,
-        dataset.frame_intrinsics[chosen],
+        dataset.frame_intrinsics[chosen], flat_hand_mean=hand.flat_hand_mean,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from s2hand.cli.inference import (
     predict,
 )
 from s2hand.data.frames import FramesDataset
+from s2hand.export.about import describe
 from s2hand.export.codes import Record, write_prediction
 from s2hand.export.mesh import write_mesh
 from s2hand.files import atomic_path
@@ -62,7 +63,7 @@ def write_frame(stem: Path, record: Record, formats: Sequence[str]) -> None:
             write_prediction(path, record)
         elif kind != "png":
             colors = np.clip(record["texture"][0], 0, 1)
-            write_mesh(path, record["vertices"][0], record["faces"], colors)
+            write_mesh(path, record["vertices"][0], record["faces"], colors, describe(record))
 
 
 @torch.no_grad()

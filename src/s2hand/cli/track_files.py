@@ -15,11 +15,15 @@ from typing_extensions import Self
 
 from s2hand.data.crops import CROP_PX
 from s2hand.data.frames import FramesDataset
+from s2hand.export.about import describe
+from s2hand.export.bvh import write_bvh
 from s2hand.export.codes import Record
 from s2hand.export.mesh import write_mesh
+from s2hand.export.motion import Motion
 from s2hand.export.skinned import write_animation
 from s2hand.export.track import TrackArchive, small_part, track_record, write_track_json
 from s2hand.geometry.camera import mirror_affine
+from s2hand.geometry.skeleton import FINGERS, MANO_FINGERS
 from s2hand.hand.mano import ManoHead
 from s2hand.track import Span, frame_weights
 
@@ -56,10 +60,10 @@ class TrackFiles:
         if self._archive is not None:
             self._archive.add(record["vertices"])
         colors = np.clip(record["texture"][0], 0, 1)
-        for vertices in record["vertices"]:
+        for frame, vertices in enumerate(record["vertices"]):
             for kind in {"obj", "ply"} & set(self.formats):
                 path = self.out / kind / f"{self.stems[self._count]}.{kind}"
-                write_mesh(path, vertices, record["faces"], colors)
+                write_mesh(path, vertices, record["faces"], colors, describe(record, frame))
             self._count += 1
         self._parts.append(small_part(record))
 
@@ -68,6 +72,7 @@ class TrackFiles:
         record = track_record(self._first, self._parts, seen, facts)
         if self._archive is not None:
             self._archive.finish(record)
+            self._stack.close()  # whole: what goes wrong from here on leaves it where it is
         if "json" in self.formats:
             write_track_json(self.out / "track.json", record)
         return record
@@ -103,9 +108,7 @@ def track_facts(
 ) -> dict[str, Any]:
     """What a track says of itself beside the hand."""
     return {
-        "flat_hand_mean": hand.flat_hand_mean,
         "num_pca": hand.num_pca,
-        "mirrored": dataset.mirrored,
         "fps": float(span.fps),
         "frame_step": dataset.every,
         "gaps": span.gaps,
@@ -113,25 +116,26 @@ def track_facts(
     }
 
 
-def write_glb(path: Path, hand: ManoHead, record: Record) -> None:
-    """One animated, skinned hand; see :func:`~s2hand.export.skinned.write_animation`.
+def write_moving_hand(out: Path, formats: Sequence[str], hand: ManoHead, record: Record) -> None:
+    """``hand.glb``, one animated, skinned hand, and ``hand.bvh``, its skeleton, as asked for.
 
     A left hand is the mirror image of the right model: X' = -X of its rest mesh and joints, as the
     record has it of everything else.
     """
     shape = torch.from_numpy(record["shape"]).to(hand.faces.device)
-    vertices, joints = (points.numpy(force=True) for points in hand.rest(shape))
     side = np.array([-1.0 if record["mirrored"] else 1.0, 1.0, 1.0], np.float32)
-    write_animation(
-        path,
-        vertices=vertices * side,
-        joints=joints * side,
-        weights=hand.skin_weights.numpy(force=True),
-        parents=hand.parents,
-        faces=record["faces"],
-        colors=record["texture"],
-        times=record["times"],
-        quaternions=record["quaternions"],
-        translations=record["translation"],
-        scale=record["scale"],
-    )
+    vertices, joints = (points.numpy(force=True) * side for points in hand.rest(shape))
+    motion = Motion(
+        joints, hand.parents, record["times"], record["quaternions"], record["translation"],
+        record["scale"],
+    )  # fmt: skip
+    if "glb" in formats:
+        write_animation(
+            out / "hand.glb", motion, vertices=vertices,
+            weights=hand.skin_weights.numpy(force=True), faces=record["faces"],
+            colors=record["texture"], about=describe(record),
+        )  # fmt: skip
+    if "bvh" in formats:
+        tips = [hand.convention.tips[FINGERS.index(finger)] for finger in MANO_FINGERS]
+        frame_time = record["frame_step"] / record["fps"]
+        write_bvh(out / "hand.bvh", motion, vertices[tips], frame_time)

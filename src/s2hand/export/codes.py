@@ -39,6 +39,8 @@ def prediction_record(
     frames: Sequence[str],
     side: Literal["left", "right"] = "right",
     image_intrinsics: Float[Tensor, "n 3 3"] | None = None,
+    *,
+    flat_hand_mean: bool,
 ) -> Record:
     """Everything known about the hands of n = b * t frames, as numpy arrays.
 
@@ -51,6 +53,7 @@ def prediction_record(
         frames: one name for each frame, b-major.
         side: ``left`` mirrors everything back to the image as it was taken.
         image_intrinsics: K of the whole images as they were taken; adds the joints' pixels there.
+        flat_hand_mean: whether a zero pose is the model's flat hand instead of its mean pose.
 
     Raises:
         ValueError: if the number of names does not fit, or the side is unknown.
@@ -82,8 +85,10 @@ def prediction_record(
         "units": UNITS,
         "axes": AXES,
         "side": side,
+        "mirrored": side == "left",
         "hand_model": hand_model,
         "hand_model_fingerprint": fingerprint,
+        "flat_hand_mean": flat_hand_mean,
         "crop_px": camera.crop_px,
         "joint_order": list(JOINT_NAMES),
         "rotation_order": list(ROTATION_NAMES),

@@ -56,13 +56,14 @@ def track_record(
         first: a prediction of any of its frames: the conventions, the hand model, what is constant.
         parts: :func:`small_part` of every frame's prediction, in order.
         seen: the arrays named in :data:`SEEN`, [n, ...].
-        facts: the track's single values: ``flat_hand_mean``, ``num_pca``, ``mirrored``, ``fps``,
-            ``frame_step``, ``smooth_sigma``, ``gaps``.
+        facts: the track's single values: ``num_pca``, ``fps``, ``frame_step``, ``smooth_sigma``,
+            ``gaps``.
 
     Raises:
         ValueError: if the arrays are not of as many frames as there are predictions.
     """
-    head = ("units", "axes", "side", "hand_model", "hand_model_fingerprint", "crop_px")
+    head = ("units", "axes", "side", "mirrored", "hand_model", "hand_model_fingerprint",
+            "flat_hand_mean", "crop_px")  # fmt: skip
     joined = {name: np.concatenate([part[name] for part in parts]) for name in POSED}
     frames = [name for part in parts for name in part["frames"]]
     record = {
