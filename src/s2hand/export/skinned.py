@@ -62,7 +62,8 @@ def write_animation(
         raise ValueError(f"cannot write {path}: a weight is not finite")
 
     binary = Binary()
-    primitive = _primitive(binary, motion.scale * vertices.astype(np.float64), faces, colors, weights)
+    scaled = motion.scale * vertices.astype(np.float64)
+    primitive = _primitive(binary, scaled, faces, colors, weights)
     inverse_binds = np.tile(np.eye(4, dtype=np.float32), (16, 1, 1))
     inverse_binds[:, 3, :3] = -motion.rest  # a matrix is stored column by column
     tree = {
