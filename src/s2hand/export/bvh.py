@@ -17,7 +17,7 @@ from s2hand.files import atomic_path
 _TURN = "Zrotation Yrotation Xrotation"
 """R = Rz Ry Rx, degrees. Of the six orders the one whose lock is out of the way: a finger would
 have to be spread by a right angle, or the whole hand point straight into or out of the picture."""
-_LOCKED = 1e-6
+_LOCKED = 1e-6  # cosine of y below which z and x cannot be told apart
 _SNAP = 0.1  # of a frame; time stamps are rounded, in some containers to milliseconds
 
 
