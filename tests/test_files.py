@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2hand.files import atomic_path, write_json
+from s2hand.files import atomic_path, default_root, write_json
 
 
 def write_half(path: Path, error: BaseException) -> None:
@@ -100,3 +100,12 @@ def test_a_block_that_writes_nothing_is_an_error_about_the_target(tmp_path: Path
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "file.txt"):
         pass
     assert caught.value.filename == str(tmp_path / "file.txt")
+
+
+def test_default_root_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
+    assert default_root() == tmp_path
+    monkeypatch.setenv("S2HAND_CACHE", "")
+    assert default_root().parts[-2:] == (".cache", "s2hand")

@@ -35,6 +35,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def default_root() -> Path:
+    """Where what can be made again is kept: ``$S2HAND_CACHE``, or ``~/.cache/s2hand``."""
+    return Path(os.environ.get("S2HAND_CACHE") or "~/.cache/s2hand").expanduser()
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
     """Write ``value`` as strict JSON, atomically.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from s2hand.data import cache
-from s2hand.data.cache import default_root, open_cache, required_bytes, write_cache
+from s2hand.data.cache import open_cache, required_bytes, write_cache
 
 LAYOUT = {"image": ("|u1", (3, 4, 4)), "points": ("<f4", (2,))}
 
@@ -105,10 +105,3 @@ def test_damage_is_reported_with_file_and_remedy(tmp_path):
     np.save(folder / "image.npy", np.array([{"run": "me"}], dtype=object))
     with pytest.raises(ValueError, match=r"image.npy"):
         open_cache(folder, 3, LAYOUT)
-
-
-def test_default_root_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
-    assert default_root() == tmp_path
-    monkeypatch.setenv("S2HAND_CACHE", "")
-    assert default_root().parts[-2:] == (".cache", "s2hand")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -14,11 +13,6 @@ import numpy as np
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of an array -> (numpy dtype, shape of one frame's row)."""
-
-
-def default_root() -> Path:
-    """``$S2HAND_CACHE``, or ``~/.cache/s2hand`` where it is not set."""
-    return Path(os.environ.get("S2HAND_CACHE") or "~/.cache/s2hand").expanduser()
 
 
 def required_bytes(frames: int, layout: Layout) -> int:

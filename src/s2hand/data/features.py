@@ -12,7 +12,8 @@ from rich.progress import track
 from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
-from s2hand.data.cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.files import default_root
 from s2hand.types import HandBatch
 
 VERSION = 2

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from s2hand.data.base import content_key
-from s2hand.data.cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.files import default_root
 
 _VERSION = 1
 

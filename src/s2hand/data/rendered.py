@@ -14,7 +14,8 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from s2hand.data.base import HandDataset
-from s2hand.data.cache import Layout, default_root, open_cache, write_cache
+from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.files import default_root
 from s2hand.types import Camera, HandBatch, Labels
 
 Block = dict[str, np.ndarray]
