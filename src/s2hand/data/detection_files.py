@@ -1,13 +1,11 @@
 """Files of 2D detections: OpenPose folders, the published S2HAND JSON, and our own JSON.
 
-All three are read as :class:`~s2hand.data.detections.Detections`. None can execute anything.
+All are read as :class:`~s2hand.data.detections.Detections`. None can execute anything.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,14 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.data.checks import read_json
+from s2hand.data.detection_rows import distinct_names, keypoint_row
+from s2hand.data.detection_tracks import (
+    TRACKS_SCHEMA,
+    TrackInfo,
+    read_track_detections,
+    track_info,
+    track_infos,
+)
 from s2hand.data.detections import SIDES, Detections
 from s2hand.files import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS
@@ -22,10 +28,15 @@ from s2hand.geometry.skeleton import NUM_JOINTS
 SCHEMA = "s2hand.detections/1"
 
 
-def read_detections(path: str | Path, side: str = "right") -> Detections:
+def read_detections(path: str | Path, side: str = "right", track: int | None = None) -> Detections:
     """Read an OpenPose folder, the published S2HAND JSON or our own JSON, told apart by content.
 
-    ``side`` chooses the hand in OpenPose files; a file that names its side must agree.
+    Args:
+        path: the file or folder.
+        side: chooses the hand in OpenPose files and among tracks; a file that names its side must
+            agree.
+        track: which hand of a file of several (:func:`list_tracks`); None is the first of the
+            side, with a warning that names the others. A file of one hand has track 0.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -34,14 +45,18 @@ def read_detections(path: str | Path, side: str = "right") -> Detections:
     path = Path(path)
     if side not in SIDES:
         raise ValueError(f"side={side!r}; use 'right' or 'left'")
-    if path.is_dir():
-        return _read_openpose(path, side)
-    if not path.is_file():
+    if not path.is_dir() and not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such detection file or folder; detections are 2D keypoints per frame, in "
             "one of the forms of docs/formats.md"
         )
-    content = read_json(path)
+    content = None if path.is_dir() else read_json(path)
+    if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
+        return read_track_detections(path, content, side, track)
+    if track:
+        raise ValueError(f"track={track}: {path} holds one hand of a side; leave track out")
+    if content is None:
+        return _read_openpose(path, side)
     if isinstance(content, dict):
         return _read_own(path, content, side)
     if isinstance(content, list) and len(content) == 3:
@@ -50,6 +65,25 @@ def read_detections(path: str | Path, side: str = "right") -> Detections:
         f"{path}: neither {SCHEMA!r} nor the S2HAND form [xy, confidences, names]; "
         "for OpenPose give the folder of its JSON files"
     )
+
+
+def list_tracks(path: str | Path) -> list[TrackInfo]:
+    """Every hand that a file or folder of detections holds, the most confident first.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_detections`.
+    """
+    path = Path(path)
+    content = read_json(path) if path.is_file() else None
+    if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
+        return track_infos(path, content)
+    if isinstance(content, dict) and content.get("side") in SIDES:
+        sides = [content["side"]]
+    else:
+        sides = list(SIDES if path.is_dir() else SIDES[:1])
+    found = [read_detections(path, side) for side in sides]
+    infos = [track_info(0, one.side, one.confidence) for one in found]
+    return sorted((info for info in infos if info.frames), key=lambda info: -info.total)
 
 
 def write_detections(path: str | Path, detections: Detections) -> None:
@@ -78,8 +112,10 @@ def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
         raise ValueError(f"{path} holds {content['side']} hands; say side={content['side']!r}")
     if size is not None and not (isinstance(size, list) and len(size) == 2):
         raise ValueError(f"{path}: image_size {size!r}; give [width, height] in pixels")
-    names = _distinct(path, [frame["name"] for frame in frames])
-    rows = [_row(path, n, f.get("keypoints"), 3) for n, f in zip(names, frames, strict=True)]
+    names = distinct_names(path, [frame["name"] for frame in frames])
+    rows = [
+        keypoint_row(path, n, f.get("keypoints"), 3) for n, f in zip(names, frames, strict=True)
+    ]
     xyc = np.array(rows).reshape(-1, NUM_JOINTS, 3)
     return Detections(
         names=names,
@@ -98,9 +134,11 @@ def _read_published(path: Path, content: list[Any]) -> Detections:
         raise ValueError(
             f"{path}: {lengths} keypoints, confidences and names; must be equally many"
         )
-    names = _distinct(path, [n[0] if isinstance(n, list) and n else n for n in content[2]])
-    xy = [_row(path, name, row, 2) for name, row in zip(names, content[0], strict=True)]
-    confidence = [_row(path, name, row, 1) for name, row in zip(names, content[1], strict=True)]
+    names = distinct_names(path, [n[0] if isinstance(n, list) and n else n for n in content[2]])
+    xy = [keypoint_row(path, name, row, 2) for name, row in zip(names, content[0], strict=True)]
+    confidence = [
+        keypoint_row(path, name, row, 1) for name, row in zip(names, content[1], strict=True)
+    ]
     return Detections(
         names=names,
         keypoints=np.array(xy).reshape(-1, NUM_JOINTS, 2),
@@ -124,40 +162,13 @@ def _read_openpose(folder: Path, side: str) -> Detections:
         people = content.get("people") if isinstance(content, dict) else None
         if not isinstance(people, list) or not all(isinstance(p, dict) for p in people):
             raise ValueError(f"{file}: no list 'people'; is this an OpenPose file?")
-        hands = [_row(file, key, person.get(key), 3) for person in people]
+        hands = [keypoint_row(file, key, person.get(key), 3) for person in people]
         rows.append(max(hands, key=_total_confidence, default=np.zeros((NUM_JOINTS, 3))))
     xyc = np.array(rows)
     paths = [file.relative_to(folder).with_suffix("").as_posix() for file in files]
-    names = _distinct(folder, [path.removesuffix("_keypoints") for path in paths])
+    names = distinct_names(folder, [path.removesuffix("_keypoints") for path in paths])
     return Detections(names, xyc[..., :2], xyc[..., 2], side=side, source=str(folder))
-
-
-def _row(path: Path, name: str, values: Any, width: int) -> Float[np.ndarray, "21 _"]:
-    """21 rows of ``width`` numbers from nested or flat lists; null or [] means not detected."""
-    if values is None or values == []:
-        return np.zeros((NUM_JOINTS, width))
-    try:
-        row = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: {name!r} has uneven or non-numeric keypoints: {error}"
-        ) from error
-    if row.size != NUM_JOINTS * width:
-        raise ValueError(
-            f"{path}: {name!r} has {row.size} numbers, expected {NUM_JOINTS} x {width}; "
-            "an undetected keypoint is 0 with confidence 0, not left out"
-        )
-    return row.reshape(NUM_JOINTS, width)
 
 
 def _total_confidence(hand: Float[np.ndarray, "21 3"]) -> float:
     return math.fsum(c for c in hand[:, 2].tolist() if math.isfinite(c))
-
-
-def _distinct(path: Path, names: Sequence[Any]) -> tuple[str, ...]:
-    # The public detector wrote FreiHAND's image numbers in one version and file names in another.
-    texts = tuple(f"{name:08d}" if isinstance(name, int) else str(name) for name in names)
-    if len(set(texts)) != len(texts):
-        name, count = Counter(texts).most_common(1)[0]
-        raise ValueError(f"{path}: {name!r} is named {count} times")
-    return texts

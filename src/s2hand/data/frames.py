@@ -54,6 +54,7 @@ class FramesDataset(HandDataset):
         detections: the path that :func:`read_detections` reads, or what it returns, in pixels of
             the upright frames. Joined by name; for a video by frame number from 0.
         side: which hand the frames show; left hands are mirrored (image, keypoints and K).
+        track: which of several hands in the file of detections; by default the first of the side.
         horizontal_fov_deg: makes K, principal point in the middle, where no intrinsics are given.
         intrinsics: K of the full upright frame, pixels.
         intrinsics_size: (width, height) that ``intrinsics`` was calibrated at, where it differs.
@@ -79,6 +80,7 @@ class FramesDataset(HandDataset):
         source: str | Path,
         detections: str | Path | Detections,
         side: Literal["right", "left"] = "right",
+        track: int | None = None,
         horizontal_fov_deg: float = 60.0,
         intrinsics: Sequence[Sequence[float]] | None = None,
         intrinsics_size: Sequence[int] | None = None,
@@ -103,7 +105,7 @@ class FramesDataset(HandDataset):
         self._source = open_source(self.source, skip)
         self._sequence = isinstance(self._source, Video) if sequence is None else sequence
         if not isinstance(detections, Detections):
-            detections = read_detections(detections, side)
+            detections = read_detections(detections, side, track)
         found = self._source.join(detections)
         sizes = np.array(list(islice(self._source.sizes(), len(found)))).reshape(-1, 2)
         found = found.on_frames(sizes)

@@ -1,0 +1,41 @@
+"""What every form of detection file is made of: rows of 21 keypoints, and names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from s2hand.geometry.skeleton import NUM_JOINTS
+
+
+def keypoint_row(path: Path, name: str, values: Any, width: int) -> Float[np.ndarray, "21 _"]:
+    """21 rows of ``width`` numbers from nested or flat lists; null or [] means not detected."""
+    if values is None or values == []:
+        return np.zeros((NUM_JOINTS, width))
+    try:
+        row = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {name!r} has uneven or non-numeric keypoints: {error}"
+        ) from error
+    if row.size != NUM_JOINTS * width:
+        raise ValueError(
+            f"{path}: {name!r} has {row.size} numbers, expected {NUM_JOINTS} x {width}; "
+            "an undetected keypoint is 0 with confidence 0, not left out"
+        )
+    return row.reshape(NUM_JOINTS, width)
+
+
+def distinct_names(path: Path, names: Sequence[Any]) -> tuple[str, ...]:
+    """Names as texts; ValueError for one that is given twice."""
+    # The public detector wrote FreiHAND's image numbers in one version and file names in another.
+    texts = tuple(f"{name:08d}" if isinstance(name, int) else str(name) for name in names)
+    if len(set(texts)) != len(texts):
+        name, count = Counter(texts).most_common(1)[0]
+        raise ValueError(f"{path}: {name!r} is named {count} times")
+    return texts

@@ -1,0 +1,122 @@
+"""How far each keypoint can be trusted: whether the detector finds it again on a changed picture.
+
+MediaPipe says of a hand how sure it is, but nothing of single joints. A joint that is seen is found
+at the same place when the picture is turned, scaled or mirrored; one that is guessed wanders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from s2hand.detect.hands import FoundHand, hand_size
+
+SPREAD = 0.02
+"""Deviation, as a share of the hand's size, at which the confidence has fallen to exp(-1/2)."""
+_CROP_PX = 256  # of a view; the palm detector looks at 192, the landmark network at 224
+_MARGIN = 2.2  # side of a view, as a multiple of the hand's extent
+_BORDER_PX = 1.0
+
+Find = Callable[[UInt8[np.ndarray, "h w 3"]], Sequence[FoundHand]]
+"""A detector for single pictures."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A change of the picture around a hand."""
+
+    angle_deg: float
+    scale: float
+    """Of the hand in the view; 1 leaves the margin as it is."""
+    flip: bool
+
+
+VIEWS = (
+    View(-22, 1.0, False),
+    View(18, 0.85, False),
+    View(0, 1.15, True),
+    View(-12, 0.9, True),
+    View(25, 1.1, True),
+)
+
+
+def confident(
+    picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand, find: Find, views: Sequence[View] = VIEWS
+) -> tuple[Float[np.ndarray, "21 2"], Float[np.ndarray, " 21"]]:
+    """Keypoints, pixels, and the confidence of each, 0..1 (our definition).
+
+    The keypoints are the medians of the hand as found and of all views that show it again. With d
+    the distances of its points to the median, conf = exp(-1/2 (median(d) / size / 0.02)^2) times
+    the share of views that found the hand; 0 for a joint on the border of the picture or outside.
+    """
+    points = [hand.keypoints]
+    for view in views:
+        matrix = to_view(hand.keypoints, view)
+        again = nearest(find(look(picture, matrix)), apply(matrix, hand.keypoints))
+        if again is not None:
+            points.append(apply(np.linalg.inv(matrix), again))
+    found = np.stack(points)
+    median = np.median(found, 0)
+    deviation = np.median(np.linalg.norm(found - median, axis=-1), 0) / hand_size(median)
+    share = (len(points) - 1) / len(views) if views else 1.0
+    confidence = share * np.exp(-0.5 * (deviation / SPREAD) ** 2)
+    return median, np.where(inside(median, picture), confidence, 0.0)
+
+
+def inside(keypoints: Float[np.ndarray, "21 2"], picture: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+    """Which keypoints lie in the picture, more than a pixel from its border."""
+    last = np.array(picture.shape[1::-1]) - 1 - _BORDER_PX
+    within: np.ndarray = np.all((keypoints > _BORDER_PX) & (keypoints < last), axis=-1)
+    return within
+
+
+def to_view(keypoints: Float[np.ndarray, "21 2"], view: View) -> Float[np.ndarray, "3 3"]:
+    """From pixels of the picture to pixels of a view of the hand, centres at integers."""
+    low, high = keypoints.min(0), keypoints.max(0)
+    centre, extent = (low + high) / 2, max(float((high - low).max()), 1.0)
+    scale = view.scale * _CROP_PX / (_MARGIN * extent)
+    angle = np.deg2rad(view.angle_deg)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if view.flip:
+        turn = np.diag([-1.0, 1.0]) @ turn
+    matrix = np.eye(3)
+    matrix[:2, :2] = turn
+    matrix[:2, 2] = (_CROP_PX - 1) / 2 - turn @ centre
+    return matrix
+
+
+def look(
+    picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"]
+) -> UInt8[np.ndarray, "256 256 3"]:
+    """The view of a picture that a matrix makes; black where the picture ends."""
+    # Pillow asks where a pixel comes from, and counts from the corner instead of the centre.
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    back = half @ np.linalg.inv(matrix) @ np.linalg.inv(half)
+    view = Image.fromarray(picture).transform(
+        (_CROP_PX, _CROP_PX), Image.Transform.AFFINE, back[:2].ravel().tolist(),
+        Image.Resampling.BILINEAR,
+    )  # fmt: skip
+    return np.asarray(view)
+
+
+def apply(
+    matrix: Float[np.ndarray, "3 3"], points: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "n 2"]:
+    """Points through an affine matrix."""
+    moved: np.ndarray = points @ matrix[:2, :2].T + matrix[:2, 2]
+    return moved
+
+
+def nearest(
+    hands: Sequence[FoundHand], expected: Float[np.ndarray, "21 2"]
+) -> Float[np.ndarray, "21 2"] | None:
+    """The keypoints of the hand that lies where one is expected; None if none does."""
+    size = hand_size(expected)
+    distances = [np.linalg.norm(h.keypoints - expected, axis=-1).mean() / size for h in hands]
+    if not distances or min(distances) > 0.5:
+        return None
+    return hands[int(np.argmin(distances))].keypoints
