@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -82,6 +84,9 @@ class Panels(pl.Callback):
             log_image: Any = getattr(logger, "log_image", None)
             if log_image is not None:
                 log_image("panels", [picture], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(picture).transpose(2, 0, 1)
+                logger.experiment.add_image("panels", pixels, trainer.global_step)
 
     def _samples(self, trainer: pl.Trainer) -> HandBatch:
         if self._batch is None:

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from s2hand.artifacts import fetch, is_artifact
 from s2hand.files import atomic_path
+from s2hand.pretrained import PRETRAINED, shipped_checkpoint
 
 FORMAT = 1
 """Goes up when older versions could not read a new checkpoint."""
@@ -53,14 +55,30 @@ class CheckpointFiles(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
+def checkpoint_file(path: str | Path) -> Path:
+    """Where a checkpoint lies: ``path`` itself, or the file that a name stands for.
+
+    ``pretrained`` is the one that ships with the package; what it was trained on and how well it
+    does says the card beside it, ``open_hand.md``. ``wandb:entity/project/name:version`` is fetched
+    (:func:`s2hand.artifacts.fetch`).
+    """
+    if is_artifact(path):
+        return fetch(str(path))
+    if str(path) != PRETRAINED:
+        return Path(path)
+    return shipped_checkpoint()
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Open a checkpoint, on the CPU, without executing anything in it.
 
+    ``path`` may be a name: see :func:`checkpoint_file`.
+
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file, or one at wandb that cannot be fetched.
         CheckpointError: not a checkpoint of this package, or of a newer format.
     """
-    path = Path(path)
+    path = checkpoint_file(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -68,25 +69,31 @@ def texture_views(reconstructor: Reconstructor, hand: Hand, px: int) -> np.ndarr
     n = len(code.pose)
     device = code.pose.device
     half = []
-    # Axis-angle of the views onto the back and the palm, fingers up: see ManoHead's axes.
-    for axis in ((1.0, 1.0, 1.0), (-1.0, -1.0, 1.0)):
-        rotation = torch.tensor(axis, device=device) * (2 * torch.pi / 3 / 3**0.5)
-        light = torch.zeros(n, 11, device=device)
-        light[:, 0] = 1  # ambient intensity
-        light[:, 2:5] = 1  # ambient colour
-        posed = HandCode(
-            pose=torch.zeros_like(code.pose), shape=code.shape,
-            scale=torch.ones_like(code.scale), rotation=rotation.expand(n, 3),
-            translation=torch.tensor([0.0, -0.03, 0.6], device=device).expand(n, 3),
-            texture=code.texture.clamp(0, 1), light=light,
-        )  # fmt: skip
+    for view in ("back", "palm"):
+        flat = flat_code(code, view)
         intrinsics = torch.tensor([[400.0, 0, 111.5], [0, 400.0, 111.5], [0, 0, 1]], device=device)
         camera = Camera(scale_intrinsics(intrinsics, 224, px).expand(n, 1, 3, 3), crop_px=px)
-        rendered = reconstructor.decode(posed.map(lambda x: x[:, None]), camera, resolution=px)
+        rendered = reconstructor.decode(flat.map(lambda x: x[:, None]), camera, resolution=px)
         assert rendered.render is not None
         half.append(to_uint8(rendered.render.image[:, 0].movedim(1, -1)))
     quarter = px // 4
     return np.concatenate([view[:, :, quarter : quarter + px // 2] for view in half], axis=2)
+
+
+def flat_code(code: HandCode, view: Literal["back", "palm"]) -> HandCode:
+    """Hands [n, ...] opened flat at scale 1, 0.6 m away, fingers up, in their colours unlit."""
+    n = len(code.pose)
+    # Axis-angle of the views onto the back and the palm, fingers up: see ManoHead's axes.
+    axis = code.pose.new_tensor((1.0, 1.0, 1.0) if view == "back" else (-1.0, -1.0, 1.0))
+    light = torch.zeros_like(code.light)
+    light[:, 0] = 1  # ambient intensity
+    light[:, 2:5] = 1  # ambient colour
+    return HandCode(
+        pose=torch.zeros_like(code.pose), shape=code.shape, scale=torch.ones_like(code.scale),
+        rotation=(axis * (2 * torch.pi / 3 / 3**0.5)).expand(n, 3),
+        translation=axis.new_tensor([0.0, -0.03, 0.6]).expand(n, 3),
+        texture=code.texture.clamp(0, 1), light=light,
+    )  # fmt: skip
 
 
 def to_uint8(image: Tensor) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from s2hand.geometry.procrustes import procrustes_align
 from s2hand.geometry.rotation import axis_angle_to_matrix
+from s2hand.geometry.skeleton import JOINT_NAMES
 from s2hand.metric.hands import NAMES, HandMetrics
 from s2hand.metric.joints import PointErrors
 from s2hand.metric.mesh import f_scores
@@ -167,3 +168,27 @@ def test_a_prediction_that_is_not_finite_names_its_frames() -> None:
     broken[1, 0, 5, 2] = torch.inf
     with pytest.raises(ValueError, match=r"frames \[2\] are not finite"):
         HandMetrics().update(prediction_of(joints, broken), batch_of(joints, vertices))
+
+
+def test_the_error_of_each_joint_is_that_of_the_metric_of_points() -> None:
+    (joints, vertices), metric = random_hands(4, 2), HandMetrics(mesh=False)
+    predicted = noisy(joints, 0.01)
+    points = PointErrors(21, "pa")
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(
+            prediction_of(predicted[part], vertices[part]), batch_of(joints[part], vertices[part])
+        )
+        points.update(predicted[part].flatten(0, 1), joints[part].flatten(0, 1))
+    assert metric.joint_table() == []
+    mean = metric.compute()["pa_mpjpe_mm"].item()
+    errors = 1000 * points.distances_m()
+    rows = metric.joint_table()
+    assert [row["joint"] for row in rows] == list(JOINT_NAMES)
+    assert [row["pa_mm"] for row in rows] == pytest.approx(errors.mean(0).tolist())
+    assert [row["sd_mm"] for row in rows] == pytest.approx(errors.std(0, correction=0).tolist())
+    assert sum(row["pa_mm"] for row in rows) / 21 == pytest.approx(mean)
+    metric.reset()
+    unlabelled = replace(batch_of(joints, vertices), labels=None)
+    metric.update(prediction_of(joints, vertices), unlabelled)
+    metric.compute()
+    assert metric.joint_table() == []

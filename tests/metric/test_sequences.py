@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from s2hand.metric.joints import PointErrors
 from s2hand.metric.motion import MotionErrors, SequenceConsistency
 from s2hand.metric.sequences import SequenceMetrics
 from s2hand.types import Camera, Hand, HandBatch, HandCode, Labels, Prediction
@@ -136,3 +137,40 @@ def test_a_hand_that_never_moves_scores_the_truths_own_jitter() -> None:
     assert found["acceleration_error_root_mm_frame2"] == pytest.approx(
         found["true_jitter_root_mm_frame2"], rel=1e-4
     )
+
+
+@pytest.mark.filterwarnings("ignore:Procrustes mirrored")  # of hands that are noise
+def test_every_sequence_has_a_row_of_its_own() -> None:
+    prediction, batch = frames(12)
+    assert batch.labels is not None
+    segments = [range(5), range(5, 9), range(9, 11)]  # the last is too short
+    metric = SequenceMetrics()
+    metric.segments = segments
+    metric.update(prediction, batch)
+    overall = metric.compute()
+    rows = metric.table([f"{'ab'[i >= 5]}/{i:02d}" for i in range(12)])
+    assert [(row["sequence"], row["first"], row["frames"]) for row in rows] == [
+        ("a", "a/00", 5), ("b", "b/05", 4),
+    ]  # fmt: skip
+    for row, segment in zip(rows, segments[:2], strict=True):
+        alone = measured([(prediction, batch)], [segment])
+        assert {name: row[name] for name in alone} == alone
+        points = PointErrors(21, "pa")
+        chosen = list(segment)
+        points.update(prediction.hand.joints[chosen, 0], batch.labels.joints[chosen, 0])
+        assert row["pa_mpjpe_mm"] == pytest.approx(points.compute()["mean_mm"].item())
+    for name, value in overall.items():
+        assert value.item() == pytest.approx(sum(row[name] for row in rows) / 2)
+
+
+def test_a_sequence_without_labels_has_no_position_error() -> None:
+    prediction, batch = frames(4)
+    metric = SequenceMetrics()
+    metric.segments = [range(4)]
+    metric.update(prediction, replace(batch, labels=None))
+    metric.compute()
+    (row,) = metric.table(["x"] * 4)
+    assert row["sequence"] == "x"
+    assert row["pa_mpjpe_mm"] is None
+    assert "acceleration_error_pa_mm_frame2" not in row
+    assert row["jitter_root_mm_frame2"] > 0

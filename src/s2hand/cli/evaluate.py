@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -18,8 +17,10 @@ from rich.markup import escape
 from s2hand import __version__
 from s2hand.build import git_revision, load, make_data
 from s2hand.callbacks import example_batch
-from s2hand.checkpoint import read_checkpoint
+from s2hand.checkpoint import checkpoint_file, read_checkpoint
 from s2hand.cli.app import command, metrics_table, quiet_libraries
+from s2hand.cli.train import make_trainer
+from s2hand.dashboard import log_panel, use_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.export.mesh import write_mesh
 from s2hand.export.page import write_page
@@ -50,11 +51,24 @@ def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
 
 
 def results_folder(cfg: DictConfig) -> Path:
-    """Where results go: ``out``, or the run that the checkpoint belongs to."""
+    """Where results go: ``out``, or the run that the checkpoint belongs to.
+
+    Of one that is given by name (``pretrained``, ``wandb:...``): ``runs/<study>/<name>``.
+    """
     if cfg.out:
         return Path(cfg.out)
+    if checkpoint_file(cfg.checkpoint) != Path(cfg.checkpoint):
+        return Path(cfg.paths.run)
     folder = Path(cfg.checkpoint).resolve().parent
     return folder.parent if folder.name == "checkpoints" else folder
+
+
+def _trainer(cfg: DictConfig, out: Path) -> pl.Trainer:
+    """Its loggers write into ``out``, but no metrics.csv: it would replace that of the training."""
+    cfg = cfg.copy()
+    cfg.paths.run = str(out)
+    cfg.logger = {name: logger for name, logger in cfg.logger.items() if name != "csv"}
+    return make_trainer(cfg)
 
 
 def measure(
@@ -116,11 +130,14 @@ def main(cfg: DictConfig) -> None:
     """Measure, write the results, print a table."""
     quiet_libraries()
     out = results_folder(cfg)
+    trainer = _trainer(cfg, out)
     module = load(cfg.checkpoint, hand=cfg.hand_file)
+    use_checkpoint(trainer, cfg.checkpoint)
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
     data = make_data(OmegaConf.create({"data": data_config(cfg, record["config"]["data"])}), module)
-    trainer = hydra.utils.instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
     columns = measure(trainer, module, data)
+    test: Any = module.metrics["test"]
+    sequences: Any = module.metrics["sequences"]
     results = {
         "checkpoint": str(cfg.checkpoint),
         "hand": record["hand"]["name"],
@@ -129,11 +146,14 @@ def main(cfg: DictConfig) -> None:
         "version": __version__,
         "frames": len(data.dataset("test")),
         "metrics": columns,
+        "joints": test.joint_table(),
+        "sequences": sequences.table(data.dataset("test").names),
     }
     write_json(out / "metrics.json", results)
     if cfg.pred_json:
         write_predictions(module, data, out / "pred.json")
     mesh = write_pictures(module, example_batch(data, "test", cfg.examples), out)
+    log_panel(trainer, out / "panel.png")
     page = out / "index.html"
     write_page(page, f"{out.name}: {cfg.checkpoint}", columns, out / "panel.png", mesh)
     console = Console()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,7 @@ from s2hand.geometry.procrustes import (
     scale_translation_align,
     warn_mirrored,
 )
+from s2hand.geometry.skeleton import JOINT_NAMES
 from s2hand.metric.joints import PROTOCOLS, area_under_curve, point_distances
 from s2hand.metric.mesh import f_scores
 from s2hand.types import HandBatch, Labels, Prediction
@@ -48,6 +51,10 @@ class HandMetrics(Metric):
     totals: Tensor
     counts: Tensor
     mirrored: Tensor
+    joint_sums: Tensor
+    joint_errors_mm: Float[Tensor, "21 2"] | None
+    """Mean and standard deviation over frames of each joint's PA error, as of the last ``compute``
+    (over all processes); None where no joint was labelled."""
 
     def __init__(self, mesh: bool = True) -> None:
         """``mesh=False`` leaves out the F-scores, which take twenty times as long as the rest."""
@@ -58,6 +65,9 @@ class HandMetrics(Metric):
         self.add_state("totals", zeros, dist_reduce_fx="sum")
         self.add_state("counts", zeros.clone(), dist_reduce_fx="sum")
         self.add_state("mirrored", torch.tensor(0), dist_reduce_fx="sum")
+        sums = torch.zeros(len(JOINT_NAMES), 2, dtype=torch.float64)
+        self.add_state("joint_sums", sums, dist_reduce_fx="sum")  # of errors and of their squares
+        self.joint_errors_mm = None
 
     def update(self, prediction: Prediction, batch: HandBatch) -> None:
         """Add the frames of a batch; metres in camera space, 2D in pixels of the crop.
@@ -93,7 +103,9 @@ class HandMetrics(Metric):
         distances = point_distances(aligned.points, true)
         thresholds = PROTOCOLS["pa"].thresholds_m().to(distances)
         within = (distances <= thresholds[:, None, None]).double()
-        self._add("pa_mpjpe_mm", 1000 * distances)
+        errors_mm = 1000 * distances
+        self._add("pa_mpjpe_mm", errors_mm)
+        self.joint_sums += torch.stack([errors_mm.sum(0), errors_mm.square().sum(0)], 1)
         self._add("rr_mpjpe_mm", 1000 * point_distances(root_align(predicted, true), true))
         scaled = scale_translation_align(predicted, true)
         self._add("st_mpjpe_mm", 1000 * point_distances(scaled, true))
@@ -111,12 +123,25 @@ class HandMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The mean of every name of :data:`NAMES` that was met, float64 scalars."""
+        frames = int(self.counts[NAMES.index("pa_mpjpe_mm")]) // len(JOINT_NAMES)
         if self.mirrored > 0 and not self._warned:
             self._warned = True
-            joints = self.counts[NAMES.index("pa_mpjpe_mm")]
-            warn_mirrored(int(self.mirrored), int(joints) // 21)
+            warn_mirrored(int(self.mirrored), frames)
+        self.joint_errors_mm = None
+        if frames:
+            mean, square = (self.joint_sums / frames).unbind(1)
+            sd = (square - mean.square()).clamp_min(0).sqrt()
+            self.joint_errors_mm = torch.stack([mean, sd], 1)
         means = zip(NAMES, self.totals, self.counts, strict=True)
         return {name: total / count for name, total, count in means if count > 0}
+
+    def joint_table(self) -> list[dict[str, Any]]:
+        """:attr:`joint_errors_mm` as rows of ``joint``, ``pa_mm``, ``sd_mm``; [] without labels."""
+        errors = [] if self.joint_errors_mm is None else self.joint_errors_mm.tolist()
+        return [
+            {"joint": name, "pa_mm": mean, "sd_mm": sd}
+            for name, (mean, sd) in zip(JOINT_NAMES, errors, strict=bool(errors))
+        ]
 
 
 def _labelled(

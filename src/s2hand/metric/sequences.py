@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from s2hand.geometry.procrustes import procrustes_align
+from s2hand.metric.joints import point_distances
 from s2hand.metric.motion import MotionAlignment, MotionErrors, SequenceConsistency
 from s2hand.types import HandBatch, Prediction
 
@@ -28,6 +32,20 @@ _SHORTEST = 3
 _PARTS = {"index": 1, "joints": 63, "truth": 63, "shape": 10, "texture": 2334}
 
 
+@dataclass(frozen=True)
+class SequenceResult:
+    """What was measured on one unbroken run of frames."""
+
+    first: int
+    """Index of its first frame in the dataset."""
+    frames: int
+    """How many of its frames were seen."""
+    pa_mpjpe_mm: float | None
+    """None without labels."""
+    values: dict[str, Tensor]
+    """The metrics of :meth:`SequenceMetrics.compute`, as far as this run gives them."""
+
+
 class SequenceMetrics(Metric):
     """Motion errors and consistency over the unbroken runs of frames of a dataset.
 
@@ -41,11 +59,14 @@ class SequenceMetrics(Metric):
 
     full_state_update = False
     rows: list[Tensor]
+    results: list[SequenceResult]
+    """One for each run, as of the last ``compute``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.segments: Sequence[Sequence[int]] = ()
         self.fps: float | None = None
+        self.results = []
         # Flat float32 (exact for indices below 2^24): what a process without frames sends is too.
         self.add_state("rows", [], dist_reduce_fx="cat")
 
@@ -61,27 +82,33 @@ class SequenceMetrics(Metric):
         """Every metric that the frames seen can give, float64 scalars: ``<name>_<unit>``.
 
         The names are those of :data:`MOTION`, in mm/frame^2 and with a frame rate in mm/s^2, and
-        those of :class:`SequenceConsistency`.
+        those of :class:`SequenceConsistency`; each is the mean over the runs that give it. The runs
+        one by one are left in :attr:`results`.
         """
-        motion = {name: MotionErrors(how, self.fps) for name, how in MOTION.items()}
-        consistency = SequenceConsistency()
         index, frames = self._frames()
+        self.results = []
         for segment in self.segments:
             numbers = np.flatnonzero(np.isin(segment, index))
             if len(numbers) >= _SHORTEST:
-                rows = frames[np.searchsorted(index, np.asarray(segment)[numbers])][None]
-                joints, truth, shape, texture = rows.split(list(_PARTS.values())[1:], 2)
-                joints, truth = joints.unflatten(2, (21, 3)), truth.unflatten(2, (21, 3))
-                _add_motion(motion, joints, truth, torch.from_numpy(numbers)[None])
-                consistency.update(joints, shape, texture.unflatten(2, (778, 3)))
-        found: dict[str, Tensor] = {}
-        for name, metric in motion.items():
-            kind = "acceleration_error" if name.startswith("acceleration") else "jitter"
-            values = metric.compute() if metric.update_called else {}
-            found |= {
-                f"{name}_{u}": values[f"{kind}_{u}"] for u in UNITS if f"{kind}_{u}" in values
+                indices = np.asarray(segment)[numbers]
+                rows = frames[np.searchsorted(index, indices)][None]
+                self.results.append(_measure(rows, indices, numbers, self.fps))
+        names = dict.fromkeys(name for result in self.results for name in result.values)
+        found = {n: [r.values[n] for r in self.results if n in r.values] for n in names}
+        return {name: torch.stack(values).mean() for name, values in found.items()}
+
+    def table(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """:attr:`results` as rows; ``names`` are those of the dataset's frames."""
+        return [
+            {
+                "sequence": names[result.first].rpartition("/")[0] or names[result.first],
+                "first": names[result.first],
+                "frames": result.frames,
+                "pa_mpjpe_mm": result.pa_mpjpe_mm,
+                **{name: float(value) for name, value in result.values.items()},
             }
-        return found | (consistency.compute() if consistency.update_called else {})
+            for result in self.results
+        ]
 
     def _frames(self) -> tuple[Int[np.ndarray, " n"], Float[Tensor, "n d"]]:
         """Sorted indices of the frames seen, each once, and what is known of them."""
@@ -92,18 +119,43 @@ class SequenceMetrics(Metric):
         return index, rows[first, 1:]
 
 
+def _measure(
+    rows: Float[Tensor, "1 t d"],
+    indices: Int[np.ndarray, " t"],
+    numbers: Int[np.ndarray, " t"],
+    fps: float | None,
+) -> SequenceResult:
+    """One run of frames; ``numbers`` are positions within it, so that a missing frame is a cut."""
+    joints, truth, shape, texture = rows.split(list(_PARTS.values())[1:], 2)
+    joints, truth = joints.unflatten(2, (21, 3)), truth.unflatten(2, (21, 3))
+    motion = {name: MotionErrors(how, fps) for name, how in MOTION.items()}
+    pa_mm = _add_motion(motion, joints, truth, torch.from_numpy(numbers)[None])
+    consistency = SequenceConsistency()
+    consistency.update(joints, shape, texture.unflatten(2, (778, 3)))
+    found: dict[str, Tensor] = {}
+    for name, metric in motion.items():
+        kind = "acceleration_error" if name.startswith("acceleration") else "jitter"
+        values = metric.compute() if metric.update_called else {}
+        found |= {f"{name}_{u}": values[f"{kind}_{u}"] for u in UNITS if f"{kind}_{u}" in values}
+    return SequenceResult(int(indices[0]), len(indices), pa_mm, found | consistency.compute())
+
+
 def _add_motion(
     metrics: dict[str, MotionErrors],
     joints: Float[Tensor, "1 t 21 3"],
     truth: Float[Tensor, "1 t 21 3"],
     numbers: Int[Tensor, "1 t"],
-) -> None:
-    """Add one run; ``numbers`` are positions within it, so that a missing frame is a cut."""
+) -> float | None:
+    """Add one run; its PA-MPJPE in mm where it has labels."""
     metrics["jitter_camera"].update(joints, frames=numbers)
     metrics["jitter_root"].update(joints, frames=numbers)
     known = truth.isfinite().flatten(2).all(-1)[0]
-    if known.any():
-        joints, truth, numbers = joints[:, known], truth[:, known], numbers[:, known]
-        metrics["true_jitter_root"].update(truth, frames=numbers)
-        metrics["acceleration_error_pa"].update(joints, truth, numbers)
-        metrics["acceleration_error_root"].update(joints, truth, numbers)
+    if not known.any():
+        return None
+    joints, truth, numbers = joints[:, known], truth[:, known], numbers[:, known]
+    metrics["true_jitter_root"].update(truth, frames=numbers)
+    metrics["acceleration_error_pa"].update(joints, truth, numbers)
+    metrics["acceleration_error_root"].update(joints, truth, numbers)
+    joints, truth = joints.double(), truth.double()
+    aligned = procrustes_align(joints, truth).points
+    return float(1000 * point_distances(aligned, truth).mean())
