@@ -26,6 +26,7 @@ from s2hand.cli.app import command, quiet_libraries
 from s2hand.cli.clip import ClipOptions, check_options, predict_track
 from s2hand.cli.summary import TrackSummary
 from s2hand.cli.train import initialise, make_trainer
+from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.data.frames import FramesDataset
 from s2hand.data.module import HandDataModule
 from s2hand.files import write_json
@@ -73,6 +74,8 @@ def adapt(cfg: DictConfig) -> Adaptation:
     trainer = make_trainer(cfg)
     _check_trainer(trainer)
     module, data = _prepare(cfg)
+    if cfg.checkpoint:
+        use_checkpoint(trainer, cfg.checkpoint)
     trainer.callbacks.insert(0, best)  # type: ignore[attr-defined]  # panels show the best weights
     ended = "limit"  # of steps or time
     try:
@@ -82,6 +85,7 @@ def adapt(cfg: DictConfig) -> Adaptation:
         _log.warning("%s. The best weights before that are kept", error)
     checkpoint = Path(cfg.paths.run) / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(checkpoint, weights_only=True)
+    log_checkpoint(trainer, checkpoint, begun_from=cfg.checkpoint)
     report = {
         "checkpoint": cfg.checkpoint,
         "residual_px": {"before": best.before_px, "after": best.after_px},
@@ -152,13 +156,15 @@ def check_choices(cfg: DictConfig, overrides: Sequence[str]) -> None:
         )
 
 
-def predict_video(cfg: DictConfig, adapted: Adaptation) -> TrackSummary | None:
-    """Predict the video that was adapted to; None where the data are no frames of one."""
-    make: Any = adapted.data.makers["train"]
+def predict_video(
+    cfg: DictConfig, module: S2Hand, data: HandDataModule, out: Path
+) -> TrackSummary | None:
+    """Predict the whole video of ``data`` into ``out``; None where ``data`` are not of a video."""
+    make: Any = data.makers["train"]
     if cfg.predict is None or not isinstance(make(), FramesDataset):
         return None
     # Whatever part of it was trained on.
-    return predict_track(adapted.module, make(split="all"), Path(cfg.paths.run), clip_options(cfg))
+    return predict_track(module, make(split="all"), out, clip_options(cfg))
 
 
 def clip_options(cfg: DictConfig) -> ClipOptions:
@@ -189,7 +195,7 @@ def main(cfg: DictConfig) -> None:
     )
     if report["best_step"] == 0:
         _log.warning("no step lowered the residual: these are the weights it began with")
-    summary = predict_video(cfg, adapted)
+    summary = predict_video(cfg, adapted.module, adapted.data, run)
     if summary is not None:
         write_json(run / "adapt.json", report | {"track": asdict(summary)})
         console.print(summary.table())

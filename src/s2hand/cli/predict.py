@@ -76,8 +76,8 @@ def make_dataset(cfg: DictConfig, clip: bool) -> FramesDataset:
     """The frames to predict, cropped around their detections; of a clip those with a hand."""
     source = Path(cfg.source)
     return FramesDataset(
-        source, cfg.detections or whole_pictures(source), side=cfg.side, keep_all=not clip,
-        horizontal_fov_deg=cfg.horizontal_fov_deg, every=cfg.every, sequence=clip or None,
+        source, cfg.detections or whole_pictures(source), side=cfg.side, track=cfg.track,
+        keep_all=not clip, horizontal_fov_deg=cfg.horizontal_fov_deg, every=cfg.every, sequence=clip or None,
     )  # fmt: skip
 
 

@@ -59,12 +59,12 @@ class Stages:
             RuntimeError: if the work ended well but an output is missing.
         """
         wanted = json.loads(json.dumps(inputs))
-        done = self._record.get(name)
+        done = self._record.pop(name, None)
         if done and done["inputs"] == wanted and self._whole(done["outputs"], outputs):
             self.console.print(f"[dim]{name}: done before, reused[/]", highlight=False)
+            self._record[name] = done  # last, so that the record is in the order of the job
             return dict(done["outputs"])
         self.running = name
-        self._record.pop(name, None)
         begin = time.monotonic()
         work()
         for output in outputs:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +36,11 @@ class TrackSummary:
     error_2d_median_px: float | None
     jitter_mm_frame2: float | None
     jitter_mm_s2: float | None
+
+    @classmethod
+    def read(cls, path: Path) -> TrackSummary:
+        """From the JSON of its fields."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def table(self) -> Table:
         """What a command prints at its end."""

@@ -1,0 +1,267 @@
+"""``s2hand-video``: stages, what is reused, what stops it, whatever the files are called."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fixtures.clips import FRAMES, HAND, Clip, write_clip
+from s2hand.cli import video_job
+from s2hand.cli.video import main
+from s2hand.data.detection_files import read_detections
+from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
+from s2hand.export.track import read_track
+
+QUICK = ("trainer.max_steps=2", "predict.formats=[npz,glb,mp4,preview]", "callbacks.panels=null",
+         "callbacks.progress=null", "logger=none", "+trainer.enable_progress_bar=false",
+         "stop.frames=2", "data.batch_size=1")  # fmt: skip
+STAGES = ["adapt", "predict", "page"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(smoke_run: Path) -> str:
+    return str(smoke_run / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return write_clip(tmp_path_factory.mktemp("clip"))
+
+
+def run(clip: Clip, out: Path, checkpoint: str, *more: str) -> int:
+    arguments = [str(clip.source), str(out), "--detections", str(clip.detections)]
+    return main([*arguments, "--checkpoint", checkpoint, *more, *QUICK])
+
+
+@pytest.fixture(scope="module")
+def made(right: Clip, checkpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run; read only."""
+    out = tmp_path_factory.mktemp("video") / "hand"
+    assert run(right, out, checkpoint) == 0
+    return out
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "hand"))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages that really run, in order."""
+    names: list[str] = []
+    for name, function in (("adapt", "_adapt"), ("predict", "predict_video"),
+                           ("page", "write_viewer")):  # fmt: skip
+        real = getattr(video_job, function)
+
+        def noted(*args: Any, name: str = name, real: Any = real) -> Any:
+            names.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(video_job, function, noted)
+    return names
+
+
+def test_a_video_becomes_a_hand_one_can_turn(made: Path) -> None:
+    files = {path.name for path in made.iterdir()}
+    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
+                     "summary.json", "stages.json", "index.html", "strip.png"}  # fmt: skip
+    assert len(read_track(made / "track.npz")["frames"]) == len(HAND)
+    report = json.loads((made / "adapt" / "adapt.json").read_text())
+    assert report["residual_px"]["after"] <= report["residual_px"]["before"]
+
+
+def test_the_same_command_does_nothing_twice(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
+    assert run(right, copy, checkpoint) == 0
+    assert ran == []
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
+    said = capsys.readouterr().out
+    assert said.count("reused") == 3
+    assert "frames with a hand" in said
+
+
+def test_another_smoothing_keeps_the_adaptation(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    assert run(right, copy, checkpoint, "--smooth", "1.5") == 0
+    assert ran == ["predict", "page"]
+    assert read_track(copy / "track.npz")["smooth_sigma"] == 1.5
+
+
+def test_another_setting_of_the_adaptation_does_it_again(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    assert run(right, copy, checkpoint, "optim.optimizer.lr=3e-3") == 0
+    assert ran == STAGES
+
+
+def test_a_damaged_track_is_made_again(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    track = copy / "track.npz"
+    track.write_bytes(track.read_bytes()[:1000])
+    assert run(right, copy, checkpoint) == 0
+    assert ran[0] == "predict"
+    assert len(read_track(track)["frames"]) == len(HAND)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (SystemExit(1), 130, "stopped"),
+        (OSError(errno.ENOSPC, "No space left on device", "track.npz"), 1, "No space left"),
+    ],
+)
+def test_what_stops_it_loses_no_stage(
+    right: Clip, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], ran: list[str], error: BaseException, code: int, words: str,
+) -> None:  # fmt: skip
+    def stop(*_: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_job, "predict_video", stop)
+        assert run(right, tmp_path, checkpoint) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert "in the stage 'predict'" in said
+    assert ran == ["adapt"]
+    ran.clear()
+    assert run(right, tmp_path, checkpoint) == 0
+    assert ran == ["predict", "page"]
+
+
+def test_without_adapting_the_checkpoint_predicts_as_it_is(
+    right: Clip, checkpoint: str, tmp_path: Path, ran: list[str]
+) -> None:
+    assert run(right, tmp_path, checkpoint, "--no-adapt") == 0
+    assert ran == ["predict", "page"]
+    assert not (tmp_path / "adapt").exists()
+
+
+def test_a_left_hand_is_mirrored_back(checkpoint: str, tmp_path: Path) -> None:
+    left = write_clip(tmp_path / "left", mirrored=True)
+    out = tmp_path / "out"
+    assert run(left, out, checkpoint, "--no-adapt", "--side", "left") == 0
+    track = read_track(out / "track.npz")
+    assert (track["side"], track["mirrored"]) == ("left", True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.mp4",
+        "[red]x[bold].mp4",
+        "a=1,b={c}.mp4",
+        'it\'s "q" (1).mp4',
+        "<img src=x onerror=alert(1)>.mp4",
+        "手.mp4",
+    ],
+)
+def test_a_name_may_hold_anything(
+    right: Clip, checkpoint: str, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / name
+    shutil.copy(right.source, source)
+    out = tmp_path / f"out {name}"
+    assert run(Clip(source, right.detections, []), out, checkpoint, "--no-adapt") == 0
+    assert str(out) in capsys.readouterr().out
+    assert "<img src=x" not in (out / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.mp4", "out"], "missing.mp4: no such video"),
+        (["${oc.env:HOME}.mp4", "out"], "rename it"),
+        (["{clip}", "{clip}"], "is a file: give a folder"),
+        (["{clip}", "out", "--no-adapt", "--checkpoint", "none"], "--no-adapt needs"),
+        (["{clip}", "out", "fast"], "key=value"),
+        (["{clip}", "out", "--detections", "{json}", "trainer.steps=3"], "steps"),
+        (["{clip}", "out", "--detections", "{json}", "predict.formats=[stl]"], "stl"),
+        (["{clip}", "out", "--detections", "{json}", "--track", "7"], "track 7"),
+        (["{clip}", "out", "--detections", "{json}", "--checkpoint", "no.ckpt"], "no.ckpt"),
+        (["{clip}", "out", "--detections", "{json}", "hand=open"], "come with the checkpoint"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    known = {"{clip}": str(right.source), "{json}": str(right.detections)}
+    assert main([known.get(a, a) for a in arguments]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert "Traceback" not in said
+
+
+def two_hands(clip: Clip, path: Path, names: list[str]) -> None:
+    """Detections of a right hand in the frames that have one, and of a left one in two of them."""
+    found = read_detections(clip.detections)
+    write_tracks(
+        path, names,
+        [TrackKeypoints(side, rows, found.keypoints[rows], found.confidence[rows])
+         for side, rows in (("left", HAND[:2]), ("right", HAND))],
+        None, "clip", "by hand",
+    )  # fmt: skip
+
+
+def test_of_several_hands_the_one_seen_most_is_taken_and_the_others_named(
+    right: Clip, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_hands(right, tmp_path / "two.json", [f"{i:06d}" for i in range(FRAMES)])
+    both = Clip(right.source, tmp_path / "two.json", right.images)
+    assert run(both, tmp_path / "main", checkpoint, "--no-adapt") == 0
+    assert "not used: track 1: left hand, 2 frames" in capsys.readouterr().out
+    assert run(both, tmp_path / "other", checkpoint, "--no-adapt", "--track", "1") == 0
+    track = read_track(tmp_path / "other" / "track.npz")
+    assert (track["side"], len(track["frames"])) == ("left", 2)
+
+
+def test_a_broken_picture_of_a_folder_is_left_out(
+    right: Clip, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    names = [f"{i}.png" for i in range(FRAMES)]
+    for name, image in zip(names, right.images, strict=True):
+        Image.fromarray(image).save(folder / name)
+    (folder / "5b.png").write_bytes(b"broken")
+
+    def found(source: Path, out: Path, **_: object) -> None:
+        two_hands(right, out, names)
+
+    monkeypatch.setattr(video_job, "detect", found)
+    out = tmp_path / "out"
+    arguments = [str(folder), str(out), "--checkpoint", checkpoint, "--no-adapt", "--fps", "25"]
+    assert main([*arguments, *QUICK]) == 0
+    track = read_track(out / "track.npz")
+    assert track["fps"] == 25
+    assert track["frames"] == [names[i] for i in HAND]
+
+
+def test_no_hand_is_said_and_the_detections_are_kept(
+    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing(source: Path, out: Path, **_: object) -> None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("{}")
+        raise ValueError(f"{source}: no hand was found")
+
+    monkeypatch.setattr(video_job, "detect", nothing)
+    assert main([str(right.source), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "no hand was found" in said
+    assert "in the stage 'detect'" in said
+    assert (tmp_path / "out" / "detections.json").is_file()
