@@ -1,0 +1,136 @@
+"""What both viewers read of a predicted video: its track, its film, its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from s2hand.export.codes import Record
+from s2hand.export.track import read_track
+
+KNOWN_FILES = {
+    "hand.glb": "animated hand",
+    "hand.bvh": "motion of the joints",
+    "track.json": "numbers as JSON",
+    "track.npz": "numbers as NPZ",
+    "preview.mp4": "input and overlay, small",
+    "overlay.mp4": "overlay",
+}
+"""The files of a folder that viewers read and hand out; no other."""
+
+
+MAX_FRAMES = 10_000_000
+"""Of a video: 46 hours at 60 frames per second."""
+
+_NEEDED = ("side", "hand_model", "crop_px", "fps", "frame_step", "smooth_sigma", "faces",
+           "vertices")  # fmt: skip
+
+
+class Film(NamedTuple):
+    """A film that shows the frames of the timeline, one by one."""
+
+    path: Path
+    halves: int
+    """2 where the input is on its left and the overlay on its right; 1: the overlay alone."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A hand through a video, on a timeline of all frames that were looked at."""
+
+    folder: Path
+    track: Record
+    """``s2hand.track/1`` with vertices."""
+
+    @cached_property
+    def rows(self) -> Int[np.ndarray, " k"]:
+        """The track's row of every frame of the timeline, -1 where no hand was seen."""
+        step = self.track["frame_step"]
+        numbers = self.track["frame_numbers"] // step
+        ends = -(-self.track["gaps"][:, 1] // step)
+        rows = np.full(np.max([numbers[-1] + 1, *ends]), -1, np.int64)
+        rows[numbers] = np.arange(len(numbers))
+        return rows
+
+    @property
+    def fps(self) -> float:
+        """Frames of the timeline per second."""
+        return float(self.track["fps"] / self.track["frame_step"])
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Those of :data:`KNOWN_FILES` that lie here, by name; not what a link has elsewhere."""
+        home = self.folder.resolve()
+        found = {name: (home / name).resolve() for name in KNOWN_FILES}
+        return {n: path for n, path in found.items() if path.is_file() and path.parent == home}
+
+    @property
+    def film(self) -> Film | None:
+        """The preview, or else the overlay, or nothing."""
+        for name, halves in (("preview.mp4", 2), ("overlay.mp4", 1)):
+            if name in self.files:
+                return Film(self.files[name], halves)
+        return None
+
+    @property
+    def image_size(self) -> tuple[float, float]:
+        """(width, height) of the picture, pixels, taking its middle for the principal point."""
+        k = self.track["intrinsics_image"][0]
+        return 2 * float(k[0, 2]) + 1, 2 * float(k[1, 2]) + 1
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The track in words."""
+        track, rows = self.track, self.rows
+        missing = int((rows < 0).sum())
+        seen = f"{len(rows)}" + (f", {missing} without a hand" if missing else "")
+        smoothed = f"{track['smooth_sigma']:g} frames" if track["smooth_sigma"] else "none"
+        return {
+            "Hand": str(track["side"]),
+            "Hand model": str(track["hand_model"]),
+            "Frames": seen,
+            "Frames per second": f"{self.fps:.4g}",
+            "2D error, mean": f"{track['error_2d_px'].mean():.1f} px of a {track['crop_px']} px crop",
+            "Smoothing": smoothed,
+            "Lengths": "metres, camera space",
+        }
+
+
+def open_recording(folder: Path) -> Recording:
+    """Read what ``s2hand-predict`` or ``s2hand-adapt`` wrote of a video.
+
+    Raises:
+        ValueError: if there is no such folder, or no track in it; for a track of another schema,
+            or one that is not whole.
+    """
+    path = folder / "track.npz"
+    if not path.is_file():
+        problem = "holds no track.npz" if folder.is_dir() else "is no folder"
+        raise ValueError(
+            f"{folder} {problem}: make one with\n"
+            f"  s2hand-video VIDEO {folder}\n"
+            "or with s2hand-adapt or s2hand-predict on a video, npz among its formats"
+        )
+    track = read_track(path)
+    _check(path, track)
+    return Recording(folder, track)
+
+
+def _check(path: Path, track: Record) -> None:
+    """Raise ValueError for a track that has no timeline, or nothing to show on it."""
+    missing = [name for name in _NEEDED if name not in track]
+    if missing:
+        raise ValueError(f"{path} lacks {missing[0]!r}: is it a whole s2hand.track/1 file?")
+    numbers, step = track["frame_numbers"], track["frame_step"]
+    ends = np.append(numbers, track["gaps"][:, 1])
+    if not (len(numbers) and (np.diff(numbers) > 0).all() and numbers[0] >= 0):
+        raise ValueError(f"{path}: frame_numbers must increase from 0 on")
+    if not (step >= 1 and 0 < track["fps"] < 1e4 and ends.max() < MAX_FRAMES):
+        raise ValueError(
+            f"{path}: {ends.max()} frames at fps={track['fps']}, frame_step={step} are no timeline"
+        )

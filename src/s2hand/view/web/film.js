@@ -1,0 +1,91 @@
+// What the timeline runs on: a film whose frames are its clock, or a clock alone.
+
+/** Frames by the clock on the wall, where there is no film. */
+export class Clock {
+  constructor(frames, fps) {
+    Object.assign(this, { frames, fps, speed: 1, playing: false, position: 0, since: 0 });
+  }
+  get frame() {
+    const elapsed = this.playing ? ((performance.now() - this.since) / 1000) * this.speed : 0;
+    return Math.floor(this.position + elapsed * this.fps + 1e-6) % this.frames;
+  }
+  seek(frame) {
+    Object.assign(this, { position: frame, since: performance.now() });
+  }
+  setSpeed(speed) {
+    this.seek(this.frame);
+    this.speed = speed;
+  }
+  play() {
+    this.seek(this.frame);
+    this.playing = true;
+  }
+  pause() {
+    this.seek(this.frame);
+    this.playing = false;
+  }
+}
+
+/** Frames by a film, drawn into canvases: the input, where it has one, and the overlay. */
+export class Film {
+  /** Resolves to null where this browser cannot show the film. */
+  static open(url, halves, frames, fps, canvases) {
+    const video = document.createElement("video");
+    Object.assign(video, { muted: true, loop: true, playsInline: true, preload: "auto" });
+    video.className = "source";
+    document.body.append(video);
+    return new Promise((resolve) => {
+      video.addEventListener("error", () => resolve(null), { once: true });
+      const ready = () => resolve(new Film(video, halves, frames, fps, canvases));
+      video.addEventListener("loadeddata", ready, { once: true });
+      video.src = url;
+    });
+  }
+  constructor(video, halves, frames, fps, canvases) {
+    Object.assign(this, { video, halves, frames, fps, wanted: 0 });
+    this.width = video.videoWidth / halves;
+    this.height = video.videoHeight;
+    this.canvases = canvases;
+    for (const { canvas } of canvases) {
+      canvas.width = this.width;
+      canvas.height = this.height;
+    }
+    video.addEventListener("seeked", () => {
+      this.draw();
+      if (!this.playing && Math.abs(video.currentTime - this.wanted) > 1e-3) {
+        video.currentTime = this.wanted;
+      }
+    });
+  }
+  get playing() {
+    return !this.video.paused;
+  }
+  get frame() {
+    // Times lie in the middle of a frame when sought, anywhere in it when played.
+    return Math.min(Math.floor(this.video.currentTime * this.fps + 1e-3), this.frames - 1);
+  }
+  seek(frame) {
+    this.wanted = (frame + 0.5) / this.fps;
+    // While it seeks, only the last wish counts; it is looked up when the film is there.
+    if (!this.video.seeking || this.playing) this.video.currentTime = this.wanted;
+  }
+  setSpeed(speed) {
+    this.video.defaultPlaybackRate = this.video.playbackRate = speed;
+  }
+  play() {
+    this.video.play().catch(() => {}); // interrupted by a pause
+  }
+  pause() {
+    this.video.pause();
+    this.seek(this.frame);
+  }
+  /** Copy what the film shows. */
+  draw() {
+    for (const { canvas, half } of this.canvases) {
+      const context = canvas.getContext("2d");
+      context.drawImage(
+        this.video, half * this.width, 0, this.width, this.height, 0, 0, this.width, this.height,
+      );
+    }
+  }
+}

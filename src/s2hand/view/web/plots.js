@@ -1,0 +1,56 @@
+// Values over the timeline, as lines that break where no hand was seen.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function element(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+/** Runs of frames for which `test` holds: [first, end). */
+export function runs(rows, test) {
+  const found = [];
+  for (let frame = 0; frame < rows.length; frame++) {
+    if (!test(rows[frame])) continue;
+    if (found.length && found[found.length - 1][1] === frame) found[found.length - 1][1]++;
+    else found.push([frame, frame + 1]);
+  }
+  return found;
+}
+
+/** A number, at least 1, that a person would choose as the end of an axis up to `value`. */
+function roundUp(value) {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((end) => end >= value);
+}
+
+/**
+ * Draw `values` (of the track's rows) into `box` from 0 to `top`.
+ * Returns a function that says the value of a row.
+ */
+export function plot(box, rows, values, { top, unit = "", digits = 0 }) {
+  const end = top ?? roundUp(values.reduce((a, b) => Math.max(a, b), 1));
+  const svg = element("svg", {
+    viewBox: `0 0 ${rows.length} 1`, preserveAspectRatio: "none", "aria-hidden": "true",
+  });
+  for (const [first, last] of runs(rows, (row) => row < 0)) {
+    svg.append(element("rect", { class: "gap", x: first, y: 0, width: last - first, height: 1 }));
+  }
+  for (const [first, last] of runs(rows, (row) => row >= 0)) {
+    const points = [];
+    for (let frame = first; frame < last; frame++) {
+      const y = 1 - Math.min(values[rows[frame]] / end, 1);
+      if (last - first === 1) points.push(`${frame},${y}`, `${frame + 1},${y}`);
+      else points.push(`${frame + 0.5},${y}`);
+    }
+    svg.append(element("polyline", { points: points.join(" ") }));
+  }
+  const scale = document.createElement("small");
+  scale.textContent = `${end}${unit}`;
+  const value = document.createElement("b");
+  box.append(svg, scale, value);
+  return (row) => {
+    value.textContent = row < 0 ? "–" : `${values[row].toFixed(digits)}${unit}`;
+  };
+}
