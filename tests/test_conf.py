@@ -133,7 +133,7 @@ def test_every_command_composes(command: str) -> None:
     missing = {
         "train": [],
         "evaluate": ["checkpoint"],
-        "predict": ["checkpoint", "source"],
+        "predict": ["source"],
         "adapt": ["source", "detections"],
     }
     assert asked == missing[command]

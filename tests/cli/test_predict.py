@@ -254,9 +254,8 @@ def test_no_two_frames_share_a_file() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["source=."], "checkpoint is missing: give it on the command line"),
+        (["checkpoint={real}"], "source is missing: give it on the command line"),
         (["checkpoint=none.ckpt", "source=."], "no checkpoint none.ckpt"),
-        (["checkpoint={real}"], "source is missing"),
         (["checkpoint={real}", "source=nowhere"], "nowhere"),
         (["checkpoint={real}", "source={empty}"], "holds no image"),
         (["checkpoint={real}", "source={right}", "formats=[json,stl]"], "formats=['stl']: for"),
