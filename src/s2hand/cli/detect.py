@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from threading import local
 
 import numpy as np
 from rich.console import Console
@@ -20,14 +14,16 @@ from rich.markup import escape
 from rich.progress import track as progress
 from rich.table import Table
 
+from s2hand.cli.app import INTERRUPTED
+from s2hand.cli.recording import Recording
 from s2hand.data.checks import read_json
 from s2hand.data.detection_files import TrackInfo
 from s2hand.data.detection_tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
-from s2hand.data.video import FrameSource, Pictures, Video, open_source
-from s2hand.detect.confidence import VIEWS, confident
-from s2hand.detect.hands import FoundHand, NoHandError
-from s2hand.detect.mediapipe import HandLandmarker, version
+from s2hand.detect.confidence import VIEWS
+from s2hand.detect.hands import NoHandError
+from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model, get_model
+from s2hand.detect.search import search
 from s2hand.detect.tracks import HandTrack, by_side, follow
 
 _log = logging.getLogger(__name__)
@@ -46,18 +42,6 @@ them; commands take the first of the side they are told, or track=N.
 MediaPipe says nothing of single joints. Their confidence is how well they are found again when the
 picture is turned, scaled and mirrored.
 """
-
-
-@dataclass
-class _Found:
-    """Hands of each readable frame, and what their joints are worth, in the frames' order."""
-
-    names: list[str] = field(default_factory=list)
-    hands: list[list[FoundHand]] = field(default_factory=list)
-    judged: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    """Keypoints and confidences by the id of the hand."""
-    broken: dict[str, str] = field(default_factory=dict)
-    """Pictures that cannot be read, and why."""
 
 
 def detect(
@@ -83,98 +67,33 @@ def detect(
     """
     _check_output(out)
     model = find_model(model)
-    frames = open_source(source)
-    is_clip = isinstance(frames, Video) if sequence is None else sequence
-    found = _look(frames, source, model, hands, is_clip)
-    for name, reason in found.broken.items():
-        _log.warning("left out: %s (%s)", name, reason)
-    tracks = follow(found.hands) if is_clip else by_side(found.hands)
-    sizes = {frames.scan.size} if isinstance(frames, Video) else set(_sizes(frames, found))
+    recording = Recording(source)
+    is_clip = recording.is_video if sequence is None else sequence
+    console = Console(stderr=True)
+    frames = progress(
+        recording, f"looking for hands in {escape(source.name)}",
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    found = list(search(frames, model, hands, is_clip))
+    for problem in recording.broken:
+        _log.warning("%s", problem)
+    tracks = follow(found) if is_clip else by_side(found)
     infos = write_tracks(
-        out, found.names, [_keypoints(track, found) for track in tracks],
-        sizes.pop() if len(sizes) == 1 else None, source.name, f"MediaPipe {version()}, "
-        f"confidence from {len(VIEWS)} views",
+        out, recording.names, [_keypoints(track) for track in tracks],
+        recording.sizes.pop() if len(recording.sizes) == 1 else None, source.name,
+        f"MediaPipe {version()}, confidence from {len(VIEWS)} views",
     )  # fmt: skip
     if not infos:
         raise NoHandError(
-            f"{source}: no hand was found in {len(found.names)} frames ({out} says so); is one "
+            f"{source}: no hand was found in {len(found)} frames ({out} says so); is one "
             "in sight, upright and not too small? Detections of another tool will do, too"
         )
     return infos
 
 
-def _look(frames: FrameSource, source: Path, model: Path, hands: int, is_clip: bool) -> _Found:
-    """One pass: the hands of every frame, and beside it, in other threads, their confidences."""
-    found = _Found()
-    own = local()
-    console = Console(stderr=True)
-    with ExitStack() as stack:
-        finder = stack.enter_context(HandLandmarker(model, hands, video=is_clip))
-        pool = stack.enter_context(ThreadPoolExecutor(min(4, os.cpu_count() or 1)))
-
-        def judge(picture: np.ndarray, hand: FoundHand) -> tuple[np.ndarray, np.ndarray]:
-            if not hasattr(own, "find"):
-                own.find = HandLandmarker(model, 1, pad=False)
-                stack.callback(own.find.close)
-            return confident(picture, hand, own.find)
-
-        waiting: deque[tuple[int, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
-        for name, picture, seconds in progress(
-            _pictures(frames, found.broken), f"looking for hands in {escape(source.name)}",
-            _count(frames), console=console, transient=True, disable=not console.is_terminal,
-        ):  # fmt: skip
-            seen = finder(picture, seconds)
-            found.names.append(name)
-            found.hands.append(seen)
-            for hand in seen:
-                waiting.append((id(hand), pool.submit(judge, picture, hand)))
-            while len(waiting) > 16:  # pictures wait in memory
-                key, result = waiting.popleft()
-                found.judged[key] = result.result()
-        found.judged.update((key, result.result()) for key, result in waiting)
-    return found
-
-
-def _count(frames: FrameSource) -> int:
-    return len(frames.scan.times) if isinstance(frames, Video) else len(_files(frames))
-
-
-def _files(frames: FrameSource) -> list[Path]:
-    assert isinstance(frames, Pictures)
-    return frames.files
-
-
-def _sizes(frames: FrameSource, found: _Found) -> Iterator[tuple[int, int]]:
-    """Of the pictures that could be read."""
-    assert isinstance(frames, Pictures)
-    readable = set(found.names)
-    skip = [file.name for file in frames.files if file.name not in readable]
-    return Pictures(frames.files[0].parent, skip).sizes() if readable else iter(())
-
-
-def _pictures(
-    frames: FrameSource, broken: dict[str, str]
-) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Name, upright RGB and time in seconds of every frame that can be read."""
-    if isinstance(frames, Video):
-        numbers = range(len(frames.scan.times))
-        if frames.scan.problem:
-            _log.warning("%s: the frames before that are used", frames.scan.problem)
-        for number, image in zip(numbers, frames.images(numbers), strict=True):
-            yield f"{number:06d}", np.asarray(image), float(frames.scan.times[number])
-        return
-    for number, file in enumerate(_files(frames)):
-        try:
-            (image,) = frames.images([number])
-        except (ValueError, OSError) as error:
-            broken[file.name] = str(error)
-            continue
-        yield file.name, np.asarray(image), number / 30
-
-
-def _keypoints(track: HandTrack, found: _Found) -> TrackKeypoints:
-    judged = [found.judged[id(hand)] for hand in track.hands]
-    keypoints, confidence = (np.stack(part) for part in zip(*judged, strict=True))
+def _keypoints(track: HandTrack) -> TrackKeypoints:
+    keypoints = np.stack([hand.keypoints for hand in track.hands])
+    confidence = np.stack([hand.confidence for hand in track.hands])
     return TrackKeypoints(track.side, track.frames, keypoints, confidence)
 
 
@@ -199,22 +118,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     console = Console(soft_wrap=True, highlight=False)
     try:
-        if options.get_model:
-            console.print(f"hand model: {escape(str(get_model(options.model)))}")
-        if options.source is not None:
-            _run(options, console)
-        elif not options.get_model:
-            raise ValueError("give a video or a folder of pictures, or --get-model")
+        _run(options, console)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written", INTERRUPTED)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"[bold red]error:[/] {escape(str(error))}"
-        )
-        return 1
+        return _fail(str(error), 1)
     return 0
 
 
+def _fail(reason: str, code: int) -> int:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"[bold red]error:[/] {escape(reason)}"
+    )
+    return code
+
+
 def _run(options: argparse.Namespace, console: Console) -> None:
-    out = options.output or Path(f"{options.source.name}.detections.json")
+    if options.get_model:
+        console.print(f"hand model: {escape(str(get_model(options.model)))}")
+        if options.source is None:
+            return
+    if options.source is None:
+        raise ValueError("give a video or a folder of pictures, or --get-model")
+    out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     infos = detect(
         options.source, out, model=options.model, hands=options.hands,
         sequence=options.sequence or None,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.data.checks import read_json
-from s2hand.data.detection_rows import distinct_names, keypoint_row
+from s2hand.data.detection_rows import distinct_names, image_size, keypoint_row
 from s2hand.data.detection_tracks import (
     TRACKS_SCHEMA,
     TrackInfo,
@@ -105,13 +105,11 @@ def write_detections(path: str | Path, detections: Detections) -> None:
 def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
     if content.get("schema") != SCHEMA:
         raise ValueError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}")
-    frames, size = content.get("frames"), content.get("image_size")
+    frames = content.get("frames")
     if not isinstance(frames, list) or not all(isinstance(f, dict) and "name" in f for f in frames):
         raise ValueError(f"{path}: 'frames' must be a list of {{'name': ..., 'keypoints': ...}}")
     if content.get("side") not in (None, side):
         raise ValueError(f"{path} holds {content['side']} hands; say side={content['side']!r}")
-    if size is not None and not (isinstance(size, list) and len(size) == 2):
-        raise ValueError(f"{path}: image_size {size!r}; give [width, height] in pixels")
     names = distinct_names(path, [frame["name"] for frame in frames])
     rows = [
         keypoint_row(path, n, f.get("keypoints"), 3) for n, f in zip(names, frames, strict=True)
@@ -121,7 +119,7 @@ def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
         names=names,
         keypoints=xyc[..., :2],
         confidence=xyc[..., 2],
-        image_size=(int(size[0]), int(size[1])) if size else None,
+        image_size=image_size(path, content.get("image_size")),
         side=content.get("side"),
         source=str(path),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ def keypoint_row(path: Path, name: str, values: Any, width: int) -> Float[np.nda
         return np.zeros((NUM_JOINTS, width))
     try:
         row = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: {name!r} has uneven or non-numeric keypoints: {error}"
         ) from error
@@ -29,6 +30,19 @@ def keypoint_row(path: Path, name: str, values: Any, width: int) -> Float[np.nda
             "an undetected keypoint is 0 with confidence 0, not left out"
         )
     return row.reshape(NUM_JOINTS, width)
+
+
+def image_size(path: Path, value: Any) -> tuple[int, int] | None:
+    """(width, height) of the images that a file is about, where it says so."""
+    if value is None:
+        return None
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(v, int | float) and math.isfinite(v) and v >= 1 for v in value)
+    ):
+        return int(value[0]), int(value[1])
+    raise ValueError(f"{path}: image_size {value!r}; give [width, height] in pixels")
 
 
 def distinct_names(path: Path, names: Sequence[Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.data.detection_rows import distinct_names, keypoint_row
+from s2hand.data.detection_rows import distinct_names, image_size, keypoint_row
 from s2hand.data.detections import SIDES, Detections
 from s2hand.files import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS
@@ -59,7 +59,8 @@ class TrackKeypoints:
 
 def track_info(number: int, side: str | None, confidence: Float[np.ndarray, "n 21"]) -> TrackInfo:
     """What there is to say of a hand with these confidences; a frame without any is not counted."""
-    seen = confidence[(confidence > 0).any(-1)]
+    trusted = np.where(np.isfinite(confidence), confidence, 0).clip(0, 1)
+    seen = trusted[(trusted > 0).any(-1)]
     return TrackInfo(number, side, len(seen), float(seen.mean()) if len(seen) else 0.0)
 
 
@@ -112,9 +113,6 @@ def read_track_detections(
     """The detections of one hand in every frame; see ``read_detections``."""
     names, tracks = _parts(path, content)
     track = _chosen(path, tracks, side, number)
-    size = content.get("image_size")
-    if size is not None and not (isinstance(size, list) and len(size) == 2):
-        raise ValueError(f"{path}: image_size {size!r}; give [width, height] in pixels")
     position = {name: i for i, name in enumerate(names)}
     seen = distinct_names(path, [frame["name"] for frame in track["frames"]])
     strange = next((name for name in seen if name not in position), None)
@@ -128,7 +126,7 @@ def read_track_detections(
         names=names,
         keypoints=rows[..., :2],
         confidence=rows[..., 2],
-        image_size=(int(size[0]), int(size[1])) if size else None,
+        image_size=image_size(path, content.get("image_size")),
         side=track["side"],
         source=str(path),
     )
@@ -159,6 +157,8 @@ def _parts(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], list[d
                 f"{path}: a track is {{'track': number, 'side': 'right' or 'left', 'frames': "
                 "[{'name': ..., 'keypoints': ...}]}"
             )
+    if len({track["track"] for track in tracks}) < len(tracks):
+        raise ValueError(f"{path}: two tracks have the same number")
     return distinct_names(path, frames), tracks
 
 

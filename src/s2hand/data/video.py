@@ -151,7 +151,7 @@ class Video:
         return [file_key(self.path)]
 
 
-def open_source(path: Path, skip: Collection[str] = ()) -> FrameSource:
+def open_source(path: Path, skip: Collection[str] = ()) -> Pictures | Video:
     """A folder or an image file as :class:`Pictures`, any other file as :class:`Video`."""
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return Pictures(path, skip)

@@ -7,7 +7,7 @@ at the same place when the picture is turned, scaled or mirrored; one that is gu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -46,25 +46,52 @@ VIEWS = (
 
 def confident(
     picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand, find: Find, views: Sequence[View] = VIEWS
-) -> tuple[Float[np.ndarray, "21 2"], Float[np.ndarray, " 21"]]:
-    """Keypoints, pixels, and the confidence of each, 0..1 (our definition).
+) -> FoundHand:
+    """The hand with its keypoints made steadier, and the confidence of each (:func:`agreement`).
 
-    The keypoints are the medians of the hand as found and of all views that show it again. With d
-    the distances of its points to the median, conf = exp(-1/2 (median(d) / size / 0.02)^2) times
-    the share of views that found the hand; 0 for a joint on the border of the picture or outside.
+    0 for a joint on the border of the picture or outside, where detectors clamp their guesses.
     """
-    points = [hand.keypoints]
-    for view in views:
-        matrix = to_view(hand.keypoints, view)
-        again = nearest(find(look(picture, matrix)), apply(matrix, hand.keypoints))
-        if again is not None:
-            points.append(apply(np.linalg.inv(matrix), again))
-    found = np.stack(points)
-    median = np.median(found, 0)
-    deviation = np.median(np.linalg.norm(found - median, axis=-1), 0) / hand_size(median)
-    share = (len(points) - 1) / len(views) if views else 1.0
-    confidence = share * np.exp(-0.5 * (deviation / SPREAD) ** 2)
-    return median, np.where(inside(median, picture), confidence, 0.0)
+    again = found_again(picture, hand.keypoints, find, views)
+    keypoints, confidence = agreement(hand.keypoints, again)
+    confidence = np.where(inside(keypoints, picture), confidence, 0.0)
+    return replace(hand, keypoints=keypoints, confidence=confidence)
+
+
+def agreement(
+    keypoints: Float[np.ndarray, "21 2"], again: Float[np.ndarray, "views 21 2"]
+) -> tuple[Float[np.ndarray, "21 2"], Float[np.ndarray, " 21"]]:
+    """Medians of a hand as found and as found again, and the confidences 0..1 (our definition).
+
+    With d the distances of a joint's points to their median and n of v views that found the hand,
+    conf = n / v exp(-1/2 (median(d) / size / 0.02)^2).
+
+    Args:
+        keypoints: pixels.
+        again: from other views; NaN where one did not find the hand.
+    """
+    seen = again[np.isfinite(again).all((1, 2))]
+    points = np.concatenate([keypoints[None], seen])
+    median = np.median(points, 0)
+    distances = np.linalg.norm(points - median, axis=-1)
+    deviation = np.median(distances, 0) / max(float(hand_size(median)), 1e-6)
+    share = len(seen) / len(again) if len(again) else 1.0
+    return median, share * np.exp(-0.5 * (deviation / SPREAD) ** 2)
+
+
+def found_again(
+    picture: UInt8[np.ndarray, "h w 3"],
+    keypoints: Float[np.ndarray, "21 2"],
+    find: Find,
+    views: Sequence[View] = VIEWS,
+) -> Float[np.ndarray, "views 21 2"]:
+    """The hand's keypoints as each view shows them, in pixels of the picture; NaN of no hand."""
+    again = np.full((len(views), *keypoints.shape), np.nan)
+    for row, view in zip(again, views, strict=True):
+        matrix = to_view(keypoints, view)
+        seen = nearest(find(look(picture, matrix)), apply(matrix, keypoints))
+        if seen is not None:
+            row[:] = apply(np.linalg.inv(matrix), seen)
+    return again
 
 
 def inside(keypoints: Float[np.ndarray, "21 2"], picture: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:

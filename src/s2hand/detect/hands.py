@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ class FoundHand:
     """The subject's own hand, if the picture is not mirrored."""
     score: float
     """How sure the detector is of the side, 0.5..1."""
+    confidence: Float[np.ndarray, " 21"] = field(default_factory=lambda: np.ones(21))
+    """How far each keypoint can be trusted, 0..1; 1 until that was looked into."""
 
 
 def hand_size(keypoints: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:

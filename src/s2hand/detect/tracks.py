@@ -25,17 +25,19 @@ class HandTrack:
     """Positions, increasing."""
     hands: list[FoundHand] = field(default_factory=list)
     """One for each of them."""
+    votes: float = 0.0
+    """Scores of the frames that call it the right hand, less those of the others."""
 
     @property
     def side(self) -> Side:
         """Which hand it is, by the votes of all its frames: single frames are mistaken."""
-        right = sum(hand.score if hand.side == "right" else -hand.score for hand in self.hands)
-        return "right" if right >= 0 else "left"
+        return "right" if self.votes >= 0 else "left"
 
     def add(self, frame: int, hand: FoundHand) -> None:
         """Seen again."""
         self.frames.append(frame)
         self.hands.append(hand)
+        self.votes += hand.score if hand.side == "right" else -hand.score
 
 
 def follow(frames: Sequence[Sequence[FoundHand]], min_frames: int = 3) -> list[HandTrack]:
@@ -56,8 +58,8 @@ def follow(frames: Sequence[Sequence[FoundHand]], min_frames: int = 3) -> list[H
         earlier = [t for t in tracks if t.side == piece.side and t.frames[-1] < piece.frames[0]]
         if earlier:
             last = max(earlier, key=lambda track: track.frames[-1])
-            last.frames += piece.frames
-            last.hands += piece.hands
+            for frame, hand in zip(piece.frames, piece.hands, strict=True):
+                last.add(frame, hand)
         else:
             tracks.append(piece)
     return sorted(tracks, key=lambda track: -len(track.frames))
@@ -105,7 +107,8 @@ def _extend(pieces: list[HandTrack], number: int, hands: Sequence[FoundHand]) ->
                 taken.add(i)
     for i, hand in enumerate(hands):
         if i not in taken:
-            pieces.append(HandTrack([number], [hand]))
+            pieces.append(HandTrack())
+            pieces[-1].add(number, hand)
 
 
 def _cost(piece: HandTrack, number: int, hand: FoundHand) -> float:
