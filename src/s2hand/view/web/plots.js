@@ -25,11 +25,8 @@ function roundUp(value) {
   return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((end) => end >= value);
 }
 
-/**
- * Draw `values` (of the track's rows) into `box` from 0 to `top`.
- * Returns a function that says the value of a row.
- */
-export function plot(box, rows, values, { top, unit = "", digits = 0 }) {
+/** Draw `values`, of the track's rows, into `box`, from 0 to `top` or to their largest. */
+export function plot(box, rows, values, { top, unit = "" }) {
   const end = top ?? roundUp(values.reduce((a, b) => Math.max(a, b), 1));
   const svg = element("svg", {
     viewBox: `0 0 ${rows.length} 1`, preserveAspectRatio: "none", "aria-hidden": "true",
@@ -46,11 +43,11 @@ export function plot(box, rows, values, { top, unit = "", digits = 0 }) {
     }
     svg.append(element("polyline", { points: points.join(" ") }));
   }
-  const scale = document.createElement("small");
-  scale.textContent = `${end}${unit}`;
-  const value = document.createElement("b");
-  box.append(svg, scale, value);
-  return (row) => {
-    value.textContent = row < 0 ? "–" : `${values[row].toFixed(digits)}${unit}`;
-  };
+  box.append(svg);
+  for (const [side, text] of [["top", `${end}${unit}`], ["bottom", "0"]]) {
+    const label = document.createElement("small");
+    label.className = side;
+    label.textContent = text;
+    box.append(label);
+  }
 }

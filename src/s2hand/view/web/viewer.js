@@ -22,9 +22,9 @@ function show(frame) {
   const seconds = (frame / data.fps).toFixed(2);
   byId("frame-label").textContent = `frame ${data.numbers[frame]} · ${seconds} s`;
   byId("frame").setAttribute("aria-valuetext", `frame ${data.numbers[frame]}, ${seconds} seconds`);
-  byId("timeline").style.setProperty("--at", (frame + 0.5) / data.rows.length);
-  sayConfidence(row);
-  sayError(row);
+  document.body.style.setProperty("--at", (frame + 0.5) / data.rows.length);
+  byId("confidence-value").textContent = row < 0 ? "–" : data.confidence[row].toFixed(2);
+  byId("error-value").textContent = row < 0 ? "–" : `${data.error[row].toFixed(1)} px`;
   note(row < 0 ? "no hand seen" : "");
   stage?.show(row);
   shown = frame;
@@ -96,8 +96,8 @@ document.addEventListener("click", (event) => {
   if (event.detail > 0) event.target.closest("button, input[type=checkbox]")?.blur();
 });
 
-const sayConfidence = plot(byId("confidence"), data.rows, data.confidence, { top: 1, digits: 2 });
-const sayError = plot(byId("error"), data.rows, data.error, { unit: " px", digits: 1 });
+plot(byId("confidence"), data.rows, data.confidence, { top: 1 });
+plot(byId("error"), data.rows, data.error, { unit: " px" });
 for (const box of document.querySelectorAll(".plot")) {
   const jump = (event) => {
     if (event.buttons !== 1) return;
