@@ -27,6 +27,7 @@ _UPRIGHT = {
 }
 _GAP = 1.5  # between two frames, in the usual time between frames: one may be missing
 _REORDERED = 16  # frames that a decoder may hold back (H.264, annex A)
+_NEAR = 30  # frames: to decode so many is no slower than to look for a key frame
 _DEFAULT_FPS = 30.0  # of files that say nothing about time
 
 
@@ -93,6 +94,48 @@ def read_video(path: Path, wanted: Collection[int] | None = None) -> Iterator[Im
             turn = _UPRIGHT.get(frame.rotation % 360)  # degrees counter-clockwise
             image = frame.to_image()
             yield image if turn is None else image.transpose(turn)
+
+
+class FilmReader:
+    """Any frame of a film of constant rate, such as the package writes, by its number.
+
+    It decodes from the key frame before it, or goes on from the frame given last.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _header(path)  # says what is wrong with it
+        self._container = av.open(str(path))
+        self._stream = self._container.streams.video[0]
+        self._decoded = self._container.decode(self._stream)
+        self._next = 0
+        self._start = self._stream.start_time or 0
+        rate = float(self._stream.average_rate or _DEFAULT_FPS)
+        self._ticks = 1 / rate / float(self._stream.time_base or 1)
+        """Between two frames."""
+
+    def __getitem__(self, number: int) -> Image.Image:
+        """The frame, RGB.
+
+        Raises:
+            IndexError: if the film has no such frame.
+            ValueError: naming the file, where it is damaged.
+        """
+        try:
+            if not self._next <= number < self._next + _NEAR:
+                begin = int(self._start + number * self._ticks)
+                self._container.seek(begin, stream=self._stream)
+                self._decoded = self._container.decode(self._stream)
+            for frame in self._decoded:
+                self._next = round(((frame.pts or 0) - self._start) / self._ticks) + 1
+                if self._next > number:
+                    return frame.to_image()
+        except av.FFmpegError as error:
+            raise ValueError(f"cannot decode {self.path}: {error.strerror}") from error
+        raise IndexError(f"{self.path} has no frame {number}")
 
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:

@@ -107,7 +107,13 @@ def _ply(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, about: Abo
     return "\n".join(header).encode() + points.tobytes() + triangles.tobytes()
 
 
-def _glb(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, about: About | None) -> bytes:
+def glb_mesh(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    colors: Float[np.ndarray, "v 3"],
+    about: About | None = None,
+) -> bytes:
+    """What :func:`write_mesh` writes as ``.glb``; colours in 0..1."""
     mesh = trimesh.Trimesh(
         vertices * OPENCV_TO_GLTF,
         faces,
@@ -139,5 +145,5 @@ def srgb_to_linear(colors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3
 _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, About | None], bytes]] = {
     ".obj": _obj,
     ".ply": _ply,
-    ".glb": _glb,
+    ".glb": glb_mesh,
 }

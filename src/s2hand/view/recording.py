@@ -86,7 +86,7 @@ class Recording:
     @property
     def facts(self) -> dict[str, str]:
         """The track in words."""
-        track, rows = self.track, self.rows
+        track, rows, error = self.track, self.rows, self.track["error_2d_px"].mean()
         missing = int((rows < 0).sum())
         seen = f"{len(rows)}" + (f", {missing} without a hand" if missing else "")
         smoothed = f"{track['smooth_sigma']:g} frames" if track["smooth_sigma"] else "none"
@@ -95,7 +95,7 @@ class Recording:
             "Hand model": str(track["hand_model"]),
             "Frames": seen,
             "Frames per second": f"{self.fps:.4g}",
-            "2D error, mean": f"{track['error_2d_px'].mean():.1f} px of a {track['crop_px']} px crop",
+            "2D error, mean": f"{error:.1f} px of a {track['crop_px']} px crop",
             "Smoothing": smoothed,
             "Lengths": "metres, camera space",
         }

@@ -1,0 +1,82 @@
+"""``s2hand-view``: look at what was predicted of a video, in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from s2hand.view.address import is_local
+from s2hand.view.page import write_viewer
+from s2hand.view.recording import open_recording
+
+_EPILOG = """\
+examples:
+  s2hand-view out/                      http://127.0.0.1:8080, for this machine only; Ctrl-C ends it
+  s2hand-view out/ --html hand.html     one file to send, which needs no network and no s2hand
+
+FOLDER is what s2hand-video, s2hand-predict or s2hand-adapt wrote of a video. The page hands out the
+track's own files (track.npz, hand.glb, ...) and no other. Of a remote machine, forward the port:
+ssh -L 8080:127.0.0.1:8080 MACHINE.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        if options.html is not None:
+            title = options.folder.resolve().name
+            path = write_viewer(options.html, options.folder, title)
+            console.print(f"page: [bold]{escape(str(path))}[/], {path.stat().st_size / 1e6:.1f} MB")
+        else:
+            _serve(options, console)
+    except (ValueError, OSError, ImportError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"[bold red]error:[/] {escape(str(error))}"
+        )
+        return 1
+    return 0
+
+
+def _serve(options: argparse.Namespace, console: Console) -> None:
+    recording = open_recording(options.folder)
+    from s2hand.view.server import Viewer  # viser is an extra
+
+    viewer = Viewer(recording, options.host, options.port)
+    try:
+        if not is_local(options.host):
+            console.print(
+                f"[bold yellow]warning:[/] whoever can reach {escape(options.host)} sees this hand "
+                "and its video and can download its files; there is no password"
+            )
+        console.print(f"open [bold]{escape(viewer.url)}[/] in a browser; Ctrl-C ends it")
+        viewer.run()
+    except KeyboardInterrupt:
+        console.print("stopped")
+    finally:
+        viewer.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s2hand-view",
+        description="Look at a hand through a video: turn it around, play it, take its files.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="holds track.npz and what else was predicted of the video")
+    add("--host", default="127.0.0.1", help="address to listen at (%(default)s: this machine only)")
+    add("--port", type=int, default=8080, help="0 takes any that is free (%(default)s)")
+    add("--html", type=Path, metavar="FILE", help="write a page in one file instead, and end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
