@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from s2hand import __version__
 from s2hand.checkpoint import FORMAT, check_hand
-from s2hand.data.sampling import batches_seen
+from s2hand.data.sampling import batches_seen, own_share
 from s2hand.metric.hands import HandMetrics
 from s2hand.metric.sequences import SequenceMetrics
 from s2hand.model.reconstructor import Reconstructor
@@ -58,6 +58,7 @@ class S2Hand(pl.LightningModule):
             }
         )
         self._has_sequences = False
+        self._left = 0
 
     def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
         """Reconstruct the hands of a batch."""
@@ -68,12 +69,18 @@ class S2Hand(pl.LightningModule):
         batch = self._augmented(batch)
         prediction = self.reconstructor(batch, render=self.objective.needs_render)
         report = self.objective(prediction, batch)
-        self.log("train/loss", report.total, prog_bar=True, batch_size=len(batch.image))
-        logged = {
-            f"train/{name}": value for name, value in (report.raw | report.diagnostics).items()
-        }
+        terms = {"loss": report.total.detach()} | report.raw | report.diagnostics
+        logged = {f"train/{name}": value for name, value in self._averaged(terms).items()}
         self.log_dict(logged, batch_size=len(batch.image))
         return report.total
+
+    def _averaged(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scalars as means over all processes, in one exchange."""
+        if self.trainer.world_size == 1:
+            return values
+        own = torch.stack([value.float() for value in values.values()])
+        means = self.trainer.strategy.reduce(own, reduce_op="mean")
+        return dict(zip(values, means, strict=True))
 
     def _augmented(self, batch: HandBatch) -> HandBatch:
         """Draw from (seed, batches seen, process) alone, so that a resumed run goes on alike."""
@@ -87,15 +94,16 @@ class S2Hand(pl.LightningModule):
         return augmented
 
     def on_validation_epoch_start(self) -> None:
-        """Learn which frames of the validation set follow each other."""
-        self._begin_sequences("val")
+        """Learn which frames of the validation set follow each other, and how many are ours."""
+        self._begin("val")
 
     def on_test_epoch_start(self) -> None:
-        """Learn which frames of the test set follow each other."""
-        self._begin_sequences("test")
+        """Learn which frames of the test set follow each other, and how many are ours."""
+        self._begin("test")
 
-    def _begin_sequences(self, split: str) -> None:
+    def _begin(self, split: str) -> None:
         frames = self.trainer.datamodule.dataset(split)  # type: ignore[attr-defined]
+        self._left = own_share(len(frames), self.trainer.world_size, self.global_rank)
         metric: Any = self.metrics["sequences"]
         metric.reset()
         metric.segments = [run for run in frames.segments() if len(run) > 2]
@@ -108,15 +116,23 @@ class S2Hand(pl.LightningModule):
 
     def test_step(self, batch: HandBatch, batch_idx: int) -> None:
         """Update the metrics, mesh metrics included, and those of the mean pose beside them."""
-        self._measure("test", batch)
+        own = self._measure("test", batch)
         if batch.labels is not None:
-            self.metrics["mean_pose"].update(mean_hand(self.reconstructor, batch), batch)  # type: ignore[operator]
+            mean = mean_hand(self.reconstructor, batch)
+            self.metrics["mean_pose"].update(mean[:own], batch[:own])  # type: ignore[operator]
 
-    def _measure(self, split: str, batch: HandBatch) -> None:
-        prediction = self.reconstructor(batch, render=False)
+    def _measure(self, split: str, batch: HandBatch) -> int:
+        """Update the metrics; how many frames count.
+
+        A repeat, which fills up the last batch of a process, is measured by another process.
+        """
+        own = min(self._left, len(batch.index))
+        self._left -= own
+        prediction, batch = self.reconstructor(batch, render=False)[:own], batch[:own]
         self.metrics[split].update(prediction, batch)  # type: ignore[operator]
         if self._has_sequences:
             self.metrics["sequences"].update(prediction, batch)  # type: ignore[operator]
+        return own
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""

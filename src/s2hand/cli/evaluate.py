@@ -102,7 +102,7 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
             "%s: %d frames; FreiHAND's leaderboard takes %d", path, frames, FREIHAND_FRAMES
         )
     joints, vertices = [], []
-    for batch in data.test_dataloader():
+    for batch in data.in_order("test"):
         hand = module(batch.to(module.device), render=False).hand.fold()
         joints.append(hand.joints.numpy(force=True))
         vertices.append(hand.vertices.numpy(force=True))
@@ -136,6 +136,9 @@ def main(cfg: DictConfig) -> None:
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
     data = make_data(OmegaConf.create({"data": data_config(cfg, record["config"]["data"])}), module)
     columns = measure(trainer, module, data)
+    if not trainer.is_global_zero:
+        return
+    module = module.to(trainer.strategy.root_device)
     test: Any = module.metrics["test"]
     sequences: Any = module.metrics["sequences"]
     results = {

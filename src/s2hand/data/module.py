@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
 from s2hand.data.features import Extract, FeatureDataset
-from s2hand.data.sampling import ShuffleSampler, batches_seen
+from s2hand.data.sampling import InOrderSampler, ShuffleSampler, batches_seen
 from s2hand.data.windows import WindowedDataset
 from s2hand.types import HandBatch
 from s2hand.window import Window
@@ -79,7 +79,7 @@ class HandDataModule(pl.LightningDataModule):
         if self.window.frames > 1:
             samples = WindowedDataset(self.dataset("train"), self.window)
             groups = samples.recordings
-        processes = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        processes = self._processes()
         length = len(samples)
         sampler = ShuffleSampler(
             length, self.batch_size, self._seen, self.seed, *processes, groups=groups
@@ -90,15 +90,24 @@ class HandDataModule(pl.LightningDataModule):
         return self._loader(samples, self.batch_size, sampler=sampler, drop_last=not few)
 
     def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
-        """In order; no loader where the configuration has no validation set."""
-        return self._in_order("val") if self.makers["val"] is not None else []
+        """In order, shared by all processes; no loader where there is no validation set."""
+        return self._shared("val") if self.makers["val"] is not None else []
 
     def test_dataloader(self) -> DataLoader[HandBatch]:
-        """In order."""
-        return self._in_order("test")
+        """In order, shared by all processes."""
+        return self._shared("test")
 
-    def _in_order(self, split: str) -> DataLoader[HandBatch]:
-        return self._loader(self.dataset(split), self.batch_size * self.window.frames)
+    def _shared(self, split: str) -> DataLoader[HandBatch]:
+        sampler = InOrderSampler(len(self.dataset(split)), *self._processes())
+        return self.in_order(split, sampler=sampler)
+
+    def in_order(self, split: str, **options: Any) -> DataLoader[HandBatch]:
+        """Every frame of a split, in order, to this process, with further options of the loader."""
+        return self._loader(self.dataset(split), self.batch_size * self.window.frames, **options)
+
+    def _processes(self) -> tuple[int, int]:
+        """How many processes there are, and which this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(
         self, samples: HandDataset | WindowedDataset, batch_size: int, **options: Any

@@ -58,6 +58,32 @@ class ShuffleSampler(DistributedSampler[int]):
         return iter(own[done * self.batch_size :].tolist())
 
 
+class InOrderSampler(DistributedSampler[int]):
+    """Every n-th of 0..length-1, in order, to as many for each process.
+
+    Processes go through batches in step, so those that have one sample less end with a repeat;
+    :func:`own_share` says how many samples come before it, and only these should be measured.
+
+    Args:
+        length: samples of the dataset.
+        num_replicas: processes that share the samples, each taking every n-th.
+        rank: which of them this is.
+    """
+
+    def __init__(self, length: int, num_replicas: int, rank: int) -> None:
+        samples = range(length)
+        super().__init__(samples, num_replicas, rank, shuffle=False)  # type: ignore[arg-type]
+        self.length = length
+
+    def __iter__(self) -> Iterator[int]:
+        return (i % self.length for i in range(self.rank, self.total_size, self.num_replicas))
+
+
+def own_share(length: int, num_replicas: int, rank: int) -> int:
+    """How many of 0..length-1 :class:`InOrderSampler` gives to a process, repeats not counted."""
+    return len(range(rank, length, num_replicas))
+
+
 def balanced_order(
     rng: np.random.Generator, groups: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
