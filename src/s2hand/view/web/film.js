@@ -42,7 +42,7 @@ export class Film {
     });
   }
   constructor(video, halves, frames, fps, canvases) {
-    Object.assign(this, { video, halves, frames, fps, wanted: 0 });
+    Object.assign(this, { video, halves, frames, fps, at: 0 });
     this.width = video.videoWidth / halves;
     this.height = video.videoHeight;
     this.canvases = canvases;
@@ -52,32 +52,37 @@ export class Film {
     }
     video.addEventListener("seeked", () => {
       this.draw();
-      if (!this.playing && Math.abs(video.currentTime - this.wanted) > 1e-3) {
-        video.currentTime = this.wanted;
-      }
+      if (!this.playing) this.catchUp();
     });
   }
   get playing() {
     return !this.video.paused;
   }
   get frame() {
-    // Times lie in the middle of a frame when sought, anywhere in it when played.
+    if (!this.playing) return this.at;
     return Math.min(Math.floor(this.video.currentTime * this.fps + 1e-3), this.frames - 1);
   }
   seek(frame) {
-    this.wanted = (frame + 0.5) / this.fps;
-    // While it seeks, only the last wish counts; it is looked up when the film is there.
-    if (!this.video.seeking || this.playing) this.video.currentTime = this.wanted;
+    this.at = frame;
+    // While it seeks only the last wish counts; it is looked up when the film is there.
+    if (!this.video.seeking || this.playing) this.catchUp();
+  }
+  /** Show the middle of the frame that is wished for. */
+  catchUp() {
+    const time = (this.at + 0.5) / this.fps;
+    if (Math.abs(this.video.currentTime - time) > 1e-3) this.video.currentTime = time;
   }
   setSpeed(speed) {
     this.video.defaultPlaybackRate = this.video.playbackRate = speed;
   }
   play() {
+    this.catchUp();
     this.video.play().catch(() => {}); // interrupted by a pause
   }
   pause() {
+    const { frame } = this;
     this.video.pause();
-    this.seek(this.frame);
+    this.seek(frame);
   }
   /** Copy what the film shows. */
   draw() {

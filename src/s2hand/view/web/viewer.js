@@ -41,7 +41,10 @@ function seek(frame) {
   show(to);
 }
 
+const playing = () => document.body.classList.contains("playing");
+
 function setPlaying(on) {
+  if (on === playing()) return;
   if (on) clock.play();
   else clock.pause();
   document.body.classList.toggle("playing", on);
@@ -51,7 +54,7 @@ function setPlaying(on) {
 }
 
 function tick() {
-  if (!document.body.classList.contains("playing")) return;
+  if (!playing()) return;
   const { frame } = clock;
   if (clock instanceof Film) clock.draw();
   if (frame !== shown) show(frame);
@@ -62,10 +65,11 @@ function tick() {
 
 byId("frame").max = last;
 byId("frame").addEventListener("input", (event) => {
+  const frame = Number(event.target.value); // pausing sets the slider
   setPlaying(false);
-  seek(Number(event.target.value));
+  seek(frame);
 });
-byId("play").addEventListener("click", () => setPlaying(!document.body.classList.contains("playing")));
+byId("play").addEventListener("click", () => setPlaying(!playing()));
 byId("speed").addEventListener("change", (event) => clock.setSpeed(Number(event.target.value)));
 byId("wireframe").addEventListener("change", (event) => stage?.setWireframe(event.target.checked));
 byId("joints").addEventListener("change", (event) => stage?.setJoints(event.target.checked));
@@ -84,7 +88,7 @@ const keys = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
   if (event.key === " " && !event.target.closest("button, a, input[type=checkbox]")) {
-    setPlaying(!document.body.classList.contains("playing"));
+    setPlaying(!playing());
   } else if (event.key in keys) {
     setPlaying(false);
     seek(shown + keys[event.key] * (event.shiftKey ? 10 : 1));
