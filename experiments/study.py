@@ -15,11 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import numpy as np
+from s2hand.export.charts import bar_chart
+from s2hand.export.tables import Metrics, markdown, mean, mean_and_deviation
 
 RUNS = Path("runs")
 BASE = RUNS / "synthetic_image" / "self_supervised" / "checkpoints" / "last.ckpt"
@@ -40,8 +37,6 @@ VIDEO_METRICS = {
     "bone_sd_mm": "bone length sd, mm",
     "shape_sd": "betas sd",
 }
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,8 @@ class Study:
         (self.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         text = table(results, self.metrics, self.reference)
         into_readme(self.folder / "README.md", text)
-        bars(results, {m: self.metrics[m] for m in self.plotted}, self.folder / "plot.png")
+        plotted = {m: self.metrics[m] for m in self.plotted}
+        bar_chart(results, plotted, self.folder / "plot.png")
         sys.stdout.write(text)
 
 
@@ -160,34 +156,19 @@ def command(program: str, *arguments: str) -> None:
     subprocess.run([Path(sys.executable).parent / program, *arguments], check=True)
 
 
-def mean(values: Sequence[Metrics], metric: str) -> float:
-    """Mean of a metric over the seeds of a row; NaN where one lacks it."""
-    return float(np.mean([one.get(metric, np.nan) for one in values]))
-
-
 def table(
     results: dict[str, list[Metrics]], metrics: dict[str, str], reference: str | None = None
 ) -> str:
     """Markdown: mean ± standard deviation over seeds, and the change against a reference row."""
-    lines = [f"| | {' | '.join(metrics.values())} |", "|---|" + "---:|" * len(metrics)]
+    rows = []
     for row, values in results.items():
-        cells = []
-        for metric in metrics:
-            cell = number(mean(values, metric))
-            if len(values) > 1:
-                known = [one.get(metric, np.nan) for one in values]
-                cell += f" ± {number(float(np.std(known, ddof=1)))}"
-            if reference in results and row != reference:
+        cells = [mean_and_deviation(values, metric) for metric in metrics]
+        if reference in results and row != reference:
+            for place, metric in enumerate(metrics):
                 change = mean(values, metric) / mean(results[reference], metric) - 1
-                cell += f" ({100 * change:+.0f} %)"
-            cells.append(cell)
-        lines.append(f"| {row} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def number(value: float) -> str:
-    """Two decimals, or three digits of what is small."""
-    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+                cells[place] += f" ({100 * change:+.0f} %)"
+        rows.append([row, *cells])
+    return markdown(["", *metrics.values()], rows)
 
 
 def into_readme(path: Path, text: str, block: str = "results") -> None:
@@ -197,22 +178,3 @@ def into_readme(path: Path, text: str, block: str = "results") -> None:
     if len(parts) != 3:
         raise ValueError(f"{path} has no two lines {marker} to put the table between")
     path.write_text(f"{parts[0]}{marker}\n{text}{marker}{parts[2]}")
-
-
-def bars(results: dict[str, list[Metrics]], metrics: dict[str, str], path: Path) -> None:
-    """One panel a metric, one bar a row, a dot for every seed."""
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(3.2 * len(metrics), 0.5 + 0.4 * len(results)), sharey=True,
-        layout="constrained", squeeze=False,
-    )  # fmt: skip
-    rows = list(results)
-    for axis, (metric, heading) in zip(axes[0], metrics.items(), strict=True):
-        axis.barh(rows, [mean(results[row], metric) for row in rows], color="#9ab8d8")
-        for row in rows:
-            dots = [one[metric] for one in results[row] if metric in one]
-            axis.plot(dots, [row] * len(dots), "o", color="#1f3a5f", markersize=3)
-        axis.set_xlabel(heading)
-        axis.grid(axis="x", alpha=0.3)
-    axes[0][0].invert_yaxis()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)

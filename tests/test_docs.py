@@ -127,5 +127,7 @@ def first_of_sweep(override: str) -> str:
     parsed = OverridesParser.create().parse_override(override)
     if not parsed.is_sweep_override():
         return override
+    if parsed.is_interval_sweep():
+        return f"{parsed.key_or_group}={parsed.value().start}"
     (value,) = itertools.islice(parsed.sweep_string_iterator(), 1)
     return f"{parsed.key_or_group}={value}"

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from experiments.study import (
     VIDEO_METRICS,
-    Metrics,
     Study,
     Trial,
     fine_tuning,
     into_readme,
-    number,
     only_report,
     train,
 )
+
+from s2hand.export.tables import Metrics, number
 
 HERE = Path(__file__).parent
 WEIGHTS: dict[str, tuple[float, ...]] = {

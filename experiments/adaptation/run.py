@@ -21,10 +21,7 @@ from experiments.study import (
     RUNS,
     TEXTURE_SHAPE,
     VIDEO_METRICS,
-    Metrics,
     into_readme,
-    mean,
-    number,
 )
 from hydra import compose, initialize_config_module
 
@@ -32,6 +29,7 @@ from s2hand.build import load, make_data
 from s2hand.cli.adapt import adapt
 from s2hand.cli.app import quiet_libraries
 from s2hand.cli.evaluate import measure
+from s2hand.export.tables import Metrics, mean, number
 from s2hand.files import write_json
 
 HERE = Path(__file__).parent

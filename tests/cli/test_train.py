@@ -29,7 +29,7 @@ from fixtures.runs import (
 )
 from s2hand.build import make_module
 from s2hand.checkpoint import CheckpointError, HandModelMismatchError, read_checkpoint
-from s2hand.cli.train import initialise, main, resume_path
+from s2hand.cli.train import finished_before, initialise, main, resume_path
 
 STEPS = 6
 """Of the runs to interrupt: an epoch and a half, with a validation after every third step."""
@@ -253,6 +253,38 @@ def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(
     assert_equal(weights(path), weights(smoke_run / "checkpoints" / "last.ckpt"))
 
 
+def test_a_finished_run_is_done_and_one_of_another_configuration_refused(
+    smoke: DictConfig, smoke_run: Path
+) -> None:
+    cfg = compose_config("train", "experiment=smoke")
+    cfg.paths.run = str(smoke_run)
+    report = json.loads((smoke_run / "train.json").read_text())
+    assert finished_before(cfg) == report["metrics"]
+    cfg.trainer.max_steps += 1
+    assert finished_before(cfg) is None, "more steps are something to do"
+    cfg.loss.shape.weight = 0.5
+    with pytest.raises(ValueError, match=r"loss\.shape\.weight was 0\.01, is now 0\.5"):
+        finished_before(cfg)
+    cfg.resume = "never"
+    assert finished_before(cfg) is None
+    cfg.update(resume="auto", study="elsewhere", name="else")
+    cfg.merge_with(compose_config("train", "experiment=smoke", "logger=none"))
+    cfg.paths.run = str(smoke_run)
+    assert finished_before(cfg) is not None, "names, places and logs do not make another run"
+
+
+def test_a_finished_run_keeps_its_report(
+    smoke_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "smoke" / "run"
+    shutil.copytree(smoke_run, run)
+    caplog.set_level("INFO")
+    before = (run / "train.json").read_text()
+    assert run_command(main, "experiment=smoke", f"paths.runs={tmp_path}") == 0
+    assert (run / "train.json").read_text() == before
+    assert "finished already" in caplog.text
+
+
 def test_a_sweep_gives_every_job_its_own_folder(tmp_path: Path) -> None:
     arguments = ["experiment=smoke", f"paths.runs={tmp_path}", "trainer.max_steps=2"]
     quick = ["callbacks.panels=null", "loss=[joint_location]"]
@@ -265,14 +297,6 @@ def test_a_sweep_gives_every_job_its_own_folder(tmp_path: Path) -> None:
         assert str(tmp_path) not in folder.name
     first, second = (weights(folder / "checkpoints" / "last.ckpt") for folder in folders)
     assert any(not torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_failed_job_does_not_stop_a_sweep_but_its_exit_code_tells(tmp_path: Path) -> None:
-    arguments = ["experiment=smoke", f"paths.runs={tmp_path}", "trainer.max_steps=1"]
-    arguments += ["callbacks.panels=null", "loss=[shape]", "loss.shape.weight=0,1"]
-    assert run_command(main, "-m", *arguments) == 1
-    (finished,) = tmp_path.glob("smoke/*/checkpoints/last.ckpt")
-    assert "loss.shape.weight=1" in finished.parents[1].name
 
 
 def test_a_sweep_minimises_a_metric_and_never_the_loss(smoke_run: Path) -> None:

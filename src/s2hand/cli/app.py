@@ -22,18 +22,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from s2hand.artifacts import wandb_offline
+from s2hand.cli.sweep import missing_plugin, own_folder
+from s2hand.distributed import lost_process
+
+_log = logging.getLogger(__name__)
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
 _EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 """What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
 
 
-def wandb_offline() -> bool:
-    """Whether wandb should stay offline: no key in the environment or in ~/.netrc."""
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"] != "online"
-    netrc = Path.home() / ".netrc"
-    return not os.environ.get("WANDB_API_KEY") and not (
-        netrc.is_file() and "api.wandb.ai" in netrc.read_text(errors="ignore")
-    )
+def wandb_tags() -> list[str]:
+    """What was asked for on the command line, as tags: ``seed=0``, ``experiment=demo``, ...
+
+    Not where the run lies or what it is called, which wandb shows elsewhere. A tag has up to 64
+    characters.
+    """
+    asked = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    elsewhere = re.compile(r"[+~]*(paths|study|name|logger|callbacks|checkpoint|out)\b")
+    tags = (text if len(text) <= 64 else f"{text[:61]}..." for text in asked)
+    return list(dict.fromkeys(tag for tag in tags if not elsewhere.match(tag)))
+
+
+def run_name(folder: str) -> str:
+    """What wandb calls a run: the name of its folder, which tells the jobs of a sweep apart."""
+    return Path(folder).name
+
+
+def job_type() -> str:
+    """The command that runs, as wandb's job type: ``train``, ``evaluate``, ``adapt``."""
+    return str(HydraConfig.get().job.name) if HydraConfig.initialized() else "python"
 
 
 def command(
@@ -49,14 +68,12 @@ def command(
         def entry(cfg: DictConfig) -> Any:
             exit_code = 1
             try:
-                if _is_sweep():  # jobs that shared a folder would resume each other
-                    cfg.paths.run = HydraConfig.get().runtime.output_dir
                 check_dataset_keys(cfg, HydraConfig.get().overrides.task)
-                result = run(cfg)
+                result = _run_job_of_sweep(run, cfg) if _is_sweep() else run(cfg)
                 exit_code = 0
                 return result
             except _EXPECTED as error:
-                # A sweep goes on after a failed job only if the job raises; a person wants a line.
+                # Of a job of a sweep, FailedJobs keeps the error; a person wants a line.
                 if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
                     raise
                 _fail(message(error))
@@ -64,6 +81,9 @@ def command(
                 _close_wandb(exit_code)
 
         def main() -> None:
+            missing = missing_plugin(sys.argv[1:])
+            if missing:
+                _fail(missing)
             unknown = sorted(set(chosen_losses(sys.argv[1:])) - set(known_losses()))
             if unknown:
                 _fail(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
@@ -71,7 +91,10 @@ def command(
                 key = argument.lstrip("+").partition("=")[0]
                 if elsewhere and key in elsewhere:
                     _fail(f"{argument}: s2hand-{config_name} calls it {elsewhere[key]}")
-            entry()
+            try:
+                entry()
+            except KeyboardInterrupt:
+                _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
 
         main.__doc__ = run.__doc__
         return main
@@ -107,10 +130,22 @@ def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             )
 
 
-def _fail(text: str) -> NoReturn:
+def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Run in a folder of the job's own: jobs that shared one would resume each other."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    cfg.paths.run = str(folder)
+    with own_folder(folder) as free:
+        if not free:
+            _log.warning("left out: another process is at work in %s", folder)
+            return None
+        (folder / "failed.json").unlink(missing_ok=True)  # of an earlier attempt
+        return run(cfg)
+
+
+def _fail(text: str, exit_code: int = 1) -> NoReturn:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]error:[/] {escape(text)}")
-    sys.exit(1)
+    sys.exit(exit_code)
 
 
 def message(error: BaseException) -> str:
@@ -120,6 +155,11 @@ def message(error: BaseException) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))
     if isinstance(error, OmegaConfBaseException) and missing:
         return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
+    if lost_process(error):
+        return (
+            "another process of this run is gone; its own message, or the system's log, says why. "
+            f"The same command goes on from the last checkpoint.\n({error})"
+        )
     if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
         return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
     return str(error)
@@ -167,4 +207,5 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", text)
 
 
-OmegaConf.register_new_resolver("s2hand.wandb_offline", wandb_offline, replace=True)
+for _resolver in (wandb_offline, wandb_tags, run_name, job_type):
+    OmegaConf.register_new_resolver(f"s2hand.{_resolver.__name__}", _resolver, replace=True)

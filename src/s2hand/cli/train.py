@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytorch_lightning as pl
@@ -13,20 +15,33 @@ from omegaconf import DictConfig, OmegaConf
 from s2hand.build import make_data, make_module
 from s2hand.checkpoint import CheckpointFiles, check_hand, read_checkpoint
 from s2hand.cli.app import command, quiet_libraries
+from s2hand.cli.study import read_json
+from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.files import write_json
 from s2hand.model.modes import freeze_batch_norm
 from s2hand.module import S2Hand
 
 _log = logging.getLogger(__name__)
+_NOT_DESCRIBED = {
+    "study", "name", "paths", "resume", "sweep_metric", "callbacks", "logger", "default_root_dir",
+    "enable_progress_bar",
+}  # fmt: skip
+"""Keys of the configuration, and of its trainer, that change nothing of what is learnt."""
 
 
 def make_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with the configured callbacks and loggers."""
+    """The trainer with the configured callbacks and loggers; these are told the configuration."""
     callbacks = [hydra.utils.instantiate(c) for c in (cfg.callbacks or {}).values() if c]
     loggers = [hydra.utils.instantiate(c) for c in (cfg.logger or {}).values() if c]
+    plugins = [hydra.utils.instantiate(plugin) for plugin in cfg.trainer.get("plugins", ())]
     trainer: pl.Trainer = hydra.utils.instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False, plugins=CheckpointFiles()
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointFiles(), *plugins],
     )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     return trainer
 
 
@@ -50,32 +65,86 @@ def initialise(module: S2Hand, path: str) -> None:
     module.load_state_dict(checkpoint["state_dict"])
 
 
+def described(cfg: DictConfig) -> dict[str, Any]:
+    """What makes a run what it is: the resolved values by dotted key, without names and places."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    kept = {str(key): value for key, value in content.items() if key not in _NOT_DESCRIBED}
+    kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k not in _NOT_DESCRIBED}
+    return dict(_flat(kept))
+
+
+def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, leaf) of nested mappings, as JSON has them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{where}.{key}".strip("."))
+    else:
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        yield where, value if is_json else str(value)
+
+
+def finished_before(cfg: DictConfig) -> dict[str, float] | None:
+    """The metrics of the very run of ``cfg`` that lies finished in its folder, if there is one.
+
+    None if there is something to do, such as more ``trainer.max_steps``.
+
+    Raises:
+        ValueError: what lies there was told something else; to go on from it would mix up the two.
+    """
+    path = Path(cfg.paths.run) / "train.json"
+    if cfg.resume != "auto" or not path.is_file():
+        return None
+    report = read_json(path)
+    before, now = report.get("config"), described(cfg)
+    if before is None:  # it was not recorded yet
+        return None
+    other = sorted(key for key in before | now if before.get(key) != now.get(key))
+    if other == ["trainer.max_steps"] and now[other[0]] > before[other[0]]:
+        return None
+    if other:
+        key = other[0]
+        raise ValueError(
+            f"{path.parent} is a finished run of another configuration ({len(other)} values differ;"
+            f" {key} was {before.get(key)}, is now {now.get(key)}): choose another name= or study=,"
+            " or start over with resume=never"
+        )
+    return dict(report["metrics"])
+
+
 @command("train")
-def main(cfg: DictConfig) -> float:
-    """Fit, save, report; returns the metric that a sweep minimises."""
+def main(cfg: DictConfig) -> float | None:
+    """Fit, save, report; returns the metric that a sweep minimises, None if there is none."""
     quiet_libraries()
+    finished = finished_before(cfg)
+    if finished is not None:
+        _log.info("finished already: %s (resume=never starts over)", cfg.paths.run)
+        return finished.get(cfg.sweep_metric)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
+    trainer = make_trainer(cfg)  # first, so that the log of a job that cannot be built says so
     module = make_module(cfg)
     if cfg.init_from:
         initialise(module, cfg.init_from)
+        use_checkpoint(trainer, cfg.init_from)
     if cfg.freeze_batch_norm:
         freeze_batch_norm(module)
     data = make_data(cfg, module)
-    trainer = make_trainer(cfg)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if trainer.is_global_zero:  # nothing is finished until this is
+        (run / "train.json").unlink(missing_ok=True)
     checkpoint = resume_path(cfg)
     if checkpoint:
         _log.info("going on from %s (resume=never starts over)", checkpoint)
     trainer.fit(module, data, ckpt_path=checkpoint)
     trainer.save_checkpoint(run / "checkpoints" / "last.ckpt", weights_only=False)
+    log_checkpoint(trainer, run / "checkpoints" / "last.ckpt", begun_from=cfg.init_from)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if trainer.is_global_zero:
-        write_json(run / "train.json", {"steps": trainer.global_step, "metrics": finite})
+        report = {"steps": trainer.global_step, "metrics": finite, "config": described(cfg)}
+        write_json(run / "train.json", report)
         _log.info("checkpoint: %s", run / "checkpoints" / "last.ckpt")
-    return finite.get(cfg.sweep_metric, math.inf)
+    return finite.get(cfg.sweep_metric)
 
 
 if __name__ == "__main__":

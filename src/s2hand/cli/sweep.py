@@ -1,0 +1,104 @@
+"""Sweeps: a folder for each job, and presets whose plugin is an extra.
+
+A preset is a file of conf/hydra/launcher or conf/hydra/sweeper. It names its plugin by ``_target_``
+alone, so configurations compose without it; its name is not that of the plugin's own choice, which
+Hydra would take for its schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+if sys.platform != "win32":
+    import fcntl
+
+LONGEST_NAME = 200
+"""Characters of a job's folder; file systems allow 255 bytes, of which suffixes want some."""
+PLUGINS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweep-joblib"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "sweep-submitit"),
+    "submitit": ("hydra_plugins.hydra_submitit_launcher", "sweep-submitit"),
+    "ray": ("hydra_plugins.hydra_ray_launcher", "sweep-ray"),
+    "optuna": ("hydra_plugins.hydra_optuna_sweeper", "sweep-optuna"),
+}
+"""By the first word of a preset's name, or of the plugin's own: the plugin, and its extra."""
+
+
+def missing_plugin(arguments: Sequence[str]) -> str | None:
+    """What to say if a preset is chosen whose plugin is not installed; None if none is missing."""
+    for argument in arguments:
+        chosen = re.fullmatch(r"hydra/(?:launcher|sweeper)=([a-z]+)\w*", argument)
+        module, extra = PLUGINS.get(chosen[1], ("", "")) if chosen else ("", "")
+        if module and not _installed(module):
+            return f"{argument} needs a plugin of Hydra: pip install 's2hand[{extra}]'"
+    return None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the namespace package around it
+        return False
+
+
+def job_folder(overrides: Sequence[str], study: str) -> str:
+    """The name of a job's folder: its overrides, whatever they hold and however many they are.
+
+    Left out is what ``runs/<study>`` says already (the study, and an experiment of its name), and
+    ``resume``, since a job that starts over is the same job. Characters that shells or file systems
+    mind become ``_``; what is too long has keys without their first parts, and is cut. A name that
+    lost something ends in a hash of the overrides, so that no two jobs share a folder.
+    """
+    said = re.compile(rf"(study|paths\.runs|resume)=|experiment={re.escape(study)}$")
+    named = sorted(text for text in overrides if not said.match(text))
+    exact = ",".join(named)
+    name = _plain(exact)
+    if name == exact and len(name) <= LONGEST_NAME:
+        return name or "default"
+    if len(name) > LONGEST_NAME - 9:
+        name = _plain(",".join(re.sub(r"^[^=]*\.(?=\w+\.\w+=)", "", text) for text in named))
+    digest = hashlib.sha256(exact.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9].rstrip('_,')}-{digest}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.,=+~-]+", "_", text, flags=re.ASCII)
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[bool]:
+    """Hold a folder against other processes; gives False where another one holds it.
+
+    The lock dies with its process, however that ends. (Windows: always True.)
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield True
+        return
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _job_folder(overrides: Any, study: str) -> str:
+    return job_folder(OmegaConf.to_container(overrides), study)  # type: ignore[arg-type]
+
+
+OmegaConf.register_new_resolver("s2hand.job_folder", _job_folder, replace=True)

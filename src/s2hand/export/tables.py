@@ -1,0 +1,78 @@
+"""Tables of results: mean and standard deviation over runs that differ in the seed alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Metrics = dict[str, float]
+"""Values of one run by name; units are in the names."""
+_HIGHER_IS_BETTER = ("auc", "f5", "f15")
+
+
+def known(values: Sequence[Metrics], metric: str) -> list[float]:
+    """The values of a metric in the runs that have it."""
+    return [one[metric] for one in values if metric in one]
+
+
+def mean(values: Sequence[Metrics], metric: str) -> float:
+    """Mean of a metric over the runs that have it; NaN where none has."""
+    found = known(values, metric)
+    return float(np.mean(found)) if found else float("nan")
+
+
+def deviation(values: Sequence[Metrics], metric: str) -> float:
+    """Standard deviation (of a sample, n - 1) over the runs that have it; NaN of fewer than two."""
+    found = known(values, metric)
+    return float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
+
+
+def number(value: float) -> str:
+    """Two decimals, more where that is less than three digits."""
+    return f"{value:.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    if not value or not math.isfinite(value):
+        return 2
+    return max(2, 2 - math.floor(math.log10(abs(value))))
+
+
+def mean_and_deviation(values: Sequence[Metrics], metric: str) -> str:
+    """``mean ± sd``, ``mean`` of a single run, ``–`` of none; ``(n=k)`` where some lack it."""
+    found = known(values, metric)
+    if not found:
+        return "–"
+    center = mean(values, metric)
+    text = number(center)
+    if len(found) > 1:
+        text += f" ± {deviation(values, metric):.{_decimals(center)}f}"
+    return text if len(found) == len(values) else f"{text} (n={len(found)})"
+
+
+def best(rows: Sequence[Sequence[Metrics]], metric: str) -> int | None:
+    """The index of the row with the best mean of a metric; None where no row has it.
+
+    Errors are best when small, areas under curves and F-scores when large.
+    """
+    sign = -1 if metric.startswith(_HIGHER_IS_BETTER) else 1
+    means = [sign * mean(row, metric) for row in rows]
+    return None if np.isnan(means).all() else int(np.nanargmin(means))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table; the first ``words`` columns are words, the others numbers."""
+    marks = ["---"] * words + ["---:"] * (len(header) - words)
+    lines = [header, marks, *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same as CSV, quoted where needed."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
