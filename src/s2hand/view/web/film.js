@@ -50,6 +50,7 @@ export class Film {
       canvas.width = this.width;
       canvas.height = this.height;
     }
+    this.draw();
     video.addEventListener("seeked", () => {
       this.draw();
       if (!this.playing) this.catchUp();

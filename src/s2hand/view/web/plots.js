@@ -22,7 +22,7 @@ export function runs(rows, test) {
 /** A number, at least 1, that a person would choose as the end of an axis up to `value`. */
 function roundUp(value) {
   const unit = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((end) => end >= value);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((end) => end >= value);
 }
 
 /** Draw `values`, of the track's rows, into `box`, from 0 to `top` or to their largest. */
