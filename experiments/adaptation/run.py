@@ -56,7 +56,7 @@ def fit(row: str, sequence: int, seed: int) -> None:
         return
     with initialize_config_module("s2hand.conf", version_base="1.3"):
         arguments = ["data=synthetic_sequence", f"dataset.sequence={sequence}", f"seed={seed}"]
-        arguments += [f"trainer.max_steps={STEPS}"]
+        arguments += [f"trainer.max_steps={STEPS}", "optim.optimizer.lr=1e-3"]
         quiet = ["callbacks.panels=null", "logger=none"]
         cfg = compose("adapt", [*ROWS[row], *arguments, f"out={run}", *quiet])
     if row == "checkpoint":
