@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import threading
 import time
 from contextlib import redirect_stdout
@@ -57,6 +58,8 @@ class Viewer:
         self.recording = recording
         self.playing, self.position = False, float(np.argmax(recording.rows >= 0))
         self._changed = threading.Event()
+        # Browsers open connections that they never use: no reason for a traceback.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):  # viser's banner takes 0.0.0.0 for localhost
             self.server = _Server(host, port, label="s2hand", verbose=False)
         self.server.gui.configure_theme(
