@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fixtures.video import damage, dot_centre, dot_frame, truncate, write_video
-from s2hand.data.decode import read_video, scan_video
+from s2hand.data.decode import FilmReader, read_video, scan_video
+from s2hand.export.movie import MovieWriter
 
 COUNT = 60
 DOTS = [(20.0 + i, 30.0) for i in range(COUNT)]
@@ -151,3 +152,32 @@ def test_a_video_that_changes_is_looked_at_again(tmp_path: Path, frames: list[np
     path = tmp_path / "clip.mp4"
     assert len(scan_video(write_video(path, frames[:9])).times) == 9
     assert len(scan_video(write_video(path, frames[:5])).times) == 5
+
+
+# Any frame of a film
+
+
+@pytest.mark.parametrize("fps", [30, 24000 / 1001, 7.5, 0.5])
+@pytest.mark.parametrize("keyframe_every", [4, None])
+def test_a_film_gives_any_frame(
+    tmp_path: Path, frames: list[np.ndarray], fps: float, keyframe_every: int | None
+) -> None:
+    path = tmp_path / "film.mp4"
+    with MovieWriter(path, fps, (96, 64), keyframe_every=keyframe_every) as movie:
+        for frame in frames:
+            movie.write(frame)
+    film = FilmReader(path)
+    for number in (0, 1, 5, 4, 59, 58, 2, 41, 40, 0, 59):
+        x, _ = dot_centre(np.asarray(film[number]) // 64 * 64)
+        assert x == pytest.approx(DOTS[number][0], abs=0.5)
+    for number in (60, 1000):
+        with pytest.raises(IndexError, match=f"film.mp4 has no frame {number}"):
+            film[number]
+    assert dot_centre(np.asarray(film[30]) // 64 * 64)[0] == pytest.approx(DOTS[30][0], abs=0.5)
+
+
+def test_what_is_no_film_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"no film")
+    with pytest.raises(ValueError, match=r"cannot decode .*film\.mp4"):
+        FilmReader(path)
