@@ -121,10 +121,16 @@ def test_a_stage_stopped_while_it_replaces_its_output_is_not_taken_for_done(job:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "null", '{"schema": "s2hand.stages/9"}', '{"schema": "s2hand.stages/1", "stages": 3}',
-     '{"schema": "s2hand.stages/1", "stages": {"first": {"inputs": {}}}}',
-     '{"schema": "s2hand.stages/1", "stages": {"first": 7}}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "null",
+        '{"schema": "s2hand.stages/9"}',
+        '{"schema": "s2hand.stages/1", "stages": 3}',
+        '{"schema": "s2hand.stages/1", "stages": {"first": {"inputs": {}}}}',
+        '{"schema": "s2hand.stages/1", "stages": {"first": 7}}',
+    ],
+)
 def test_a_damaged_record_counts_as_none(job: Job, content: str) -> None:
     job.run()
     (job.folder / "stages.json").write_text(content)

@@ -77,7 +77,8 @@ def make_dataset(cfg: DictConfig, clip: bool) -> FramesDataset:
     source = Path(cfg.source)
     return FramesDataset(
         source, cfg.detections or whole_pictures(source), side=cfg.side, track=cfg.track,
-        keep_all=not clip, horizontal_fov_deg=cfg.horizontal_fov_deg, every=cfg.every, sequence=clip or None,
+        keep_all=not clip, horizontal_fov_deg=cfg.horizontal_fov_deg, every=cfg.every,
+        sequence=clip or None,
     )  # fmt: skip
 
 
