@@ -21,8 +21,9 @@ class Telemetry(pl.Callback):
 
     ``learning_rate`` is that of the step; ``gradient/norm`` and ``gradient/<part>`` are L2 norms
     before clipping, of all parameters and of each part of the network; ``speed/images_per_s``
-    counts the frames of all processes, loading included and validation not; ``memory/process_gb`` is the largest that the first process (its
-    loaders not counted) has been, ``memory/gpu_gb`` the most that its tensors took on the GPU.
+    counts the frames of all processes, loading included and validation not; ``memory/process_gb``
+    is the largest that the first process (its loaders not counted) has been, ``memory/gpu_gb`` the
+    most that its tensors took on the GPU.
 
     The values go to the loggers alone: they differ from run to run, and so are no metrics that a
     checkpoint or a report should carry.
