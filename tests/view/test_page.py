@@ -266,3 +266,25 @@ def test_older_folders_have_pages_too(browser: Any, tmp_path: Path, files: list[
         assert skin(stage(page)) > 0.02
         page.keyboard.press("Space")
         assert eventually(lambda: frame_of(page) > 0)
+
+
+def test_a_name_that_is_no_text_can_be_a_title(folder: Path, tmp_path: Path) -> None:
+    """As Python has file names of other bytes than UTF-8."""
+    written = write_viewer(tmp_path / "page.html", folder, "hand\udcff.mp4")
+    assert "<title>hand?.mp4</title>" in written.read_text(encoding="utf-8")
+
+
+def test_a_single_frame_is_a_track(browser: Any, tmp_path: Path) -> None:
+    write_track_folder(tmp_path, ["track.npz", "hand.glb"])
+    with np.load(tmp_path / "track.npz") as archive:
+        fields = dict(archive)
+    n = len(fields["frames"])
+    one = {name: f[:1] if f.ndim and len(f) == n else f for name, f in fields.items()}
+    np.savez(tmp_path / "track.npz", **one | {"gaps": np.zeros((0, 2), np.int64)})
+    with watched_page(browser, 400, 600) as page:
+        show(page, write_viewer(tmp_path / "page.html", tmp_path, "one"))
+        assert skin(stage(page)) > 0.02
+        page.keyboard.press("Space")
+        page.keyboard.press("End")
+        assert frame_of(page) == 0
+        assert skin(stage(page)) > 0.02
