@@ -100,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--track", type=int, metavar="N", help="which of several hands, as s2hand-detect says")
     add("--fov", type=float, default=60.0, help="horizontal field of view, degrees (%(default)s)")
     add("--fps", type=float, default=30.0, help="frames per second of a folder (%(default)s)")
-    add("--smooth", type=float, default=0.0, metavar="SIGMA",
-        help="Gaussian smoothing over time, in frames (%(default)s: none)")  # fmt: skip
+    add("--smooth", type=float, default=1.0, metavar="SIGMA",
+        help="Gaussian smoothing over time, in frames (%(default)s; 0: none)")  # fmt: skip
     add("--no-adapt", action="store_true", help="predict with the checkpoint as it is")
     add("--checkpoint", default=PRETRAINED, metavar="FILE",
         help="what to start from (%(default)s); none: new heads, needs 's2hand[offline-weights]'"
