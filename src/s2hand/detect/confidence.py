@@ -63,7 +63,8 @@ def agreement(
     """Medians of a hand as found and as found again, and the confidences 0..1 (our definition).
 
     With d the distances of a joint's points to their median and n of v views that found the hand,
-    conf = n / v exp(-1/2 (median(d) / size / 0.02)^2).
+    conf = (n + 1) / (v + 1) exp(-1/2 (median(d) / size / 0.02)^2): the first look counts as one of
+    the looks, so a hand that no view shows again is doubted, not dropped.
 
     Args:
         keypoints: pixels.
@@ -74,7 +75,7 @@ def agreement(
     median = np.median(points, 0)
     distances = np.linalg.norm(points - median, axis=-1)
     deviation = np.median(distances, 0) / max(float(hand_size(median)), 1e-6)
-    share = len(seen) / len(again) if len(again) else 1.0
+    share = len(points) / (len(again) + 1)
     return median, share * np.exp(-0.5 * (deviation / SPREAD) ** 2)
 
 
@@ -120,10 +121,18 @@ def look(
     picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"]
 ) -> UInt8[np.ndarray, "256 256 3"]:
     """The view of a picture that a matrix makes; black where the picture ends."""
+    image = Image.fromarray(picture)
+    # Bilinear sampling looks at four pixels: of a hand that fills a large picture too few.
+    factor = int(1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    if factor > 1:
+        image = image.reduce(factor)
+        matrix = matrix @ np.array(
+            [[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]]
+        )
     # Pillow asks where a pixel comes from, and counts from the corner instead of the centre.
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     back = half @ np.linalg.inv(matrix) @ np.linalg.inv(half)
-    view = Image.fromarray(picture).transform(
+    view = image.transform(
         (_CROP_PX, _CROP_PX), Image.Transform.AFFINE, back[:2].ravel().tolist(),
         Image.Resampling.BILINEAR,
     )  # fmt: skip

@@ -1,0 +1,110 @@
+"""The model file: where it is looked for, and that it is made of the right networks only."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2hand.detect import model
+from s2hand.detect.model import VARIABLE, find_model, get_model, networks_of, write_model
+
+READY = Path(__file__).parents[3] / "shared" / "models" / "hand_landmarker.task"
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Small networks in place of MediaPipe's."""
+    contents = {"hand_detector.tflite": b"palm" * 99, "hand_landmarks_detector.tflite": b"hand" * 7}
+    table = {n: (f"m/{n}", hashlib.sha256(c).hexdigest()) for n, c in contents.items()}
+    monkeypatch.setattr(model, "_NETWORKS", table)
+    return contents
+
+
+def wheel(folder: Path, contents: dict[str, bytes]) -> Path:
+    path = folder / "mediapipe-0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"m/{name}", content)
+    return path
+
+
+@pytest.fixture
+def pip(monkeypatch: pytest.MonkeyPatch, known: dict[str, bytes]) -> list[list[str]]:
+    """A pip that puts a wheel where it is told to."""
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        wheel(Path(command[command.index("--dest") + 1]), known)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_argument_before_environment_before_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("said.task", "env.task", "hand_landmarker.task"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
+    assert find_model(tmp_path / "said.task").name == "said.task"
+    assert find_model().name == "env.task"
+    monkeypatch.delenv(VARIABLE)
+    assert find_model().name == "hand_landmarker.task"
+
+
+def test_a_missing_one_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(FileNotFoundError, match=r"hand_landmarker.task: .*--get-model"):
+        find_model()
+
+
+def test_it_is_made_once_stored_and_aligned(
+    tmp_path: Path, pip: list[list[str]], known: dict[str, bytes]
+) -> None:
+    path = tmp_path / "sub" / "hand_landmarker.task"
+    assert get_model(path) == get_model(path) == path
+    assert len(pip) == 1
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as bundle:
+        assert [entry.filename for entry in bundle.infolist()] == list(known)
+        for entry in bundle.infolist():
+            assert entry.compress_type == zipfile.ZIP_STORED
+            begin = entry.header_offset + 30 + len(entry.filename) + len(entry.extra)
+            assert begin % 64 == 0
+            assert data[begin : begin + entry.file_size] == known[entry.filename]
+
+
+def test_another_network_is_refused(tmp_path: Path, known: dict[str, bytes]) -> None:
+    changed = known | {"hand_detector.tflite": b"other"}
+    with pytest.raises(ValueError, match=r"hand_detector.tflite .*SHA-256"):
+        networks_of(wheel(tmp_path, changed))
+    with pytest.raises(ValueError, match=r"holds no m/hand_landmarks_detector.tflite"):
+        networks_of(wheel(tmp_path, {"hand_detector.tflite": known["hand_detector.tflite"]}))
+
+
+def test_what_pip_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match="No matching distribution"):
+        get_model(tmp_path / "x.task")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not READY.is_file(), reason=f"no {READY} to compare with")
+def test_it_holds_the_networks_of_a_ready_one(tmp_path: Path) -> None:
+    with zipfile.ZipFile(READY) as bundle:
+        contents = {name: bundle.read(name) for name in bundle.namelist()}
+    for name, (_, digest) in model._NETWORKS.items():
+        assert hashlib.sha256(contents[name]).hexdigest() == digest
+    write_model(tmp_path / "again.task", contents)
+    with zipfile.ZipFile(tmp_path / "again.task") as bundle:
+        assert {name: bundle.read(name) for name in bundle.namelist()} == contents
