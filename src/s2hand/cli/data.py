@@ -41,7 +41,8 @@ images, damaged videos, and detections that do not match the images, are. The co
 detected keypoints into the crops the network would see: they must sit on the hand.
 
 Detections are 2D keypoints in pixels of the full image: an OpenPose folder (--write_json), the
-published S2HAND form [xy, confidences, names], or s2hand.detections/1 (docs/formats.md).
+published S2HAND form [xy, confidences, names], or our own JSON, of one hand or of several
+(docs/formats.md). Of several hands --track takes one; without it, the first of the side.
 """
 
 
@@ -67,6 +68,7 @@ def check_frames(options: argparse.Namespace, console: Console) -> int:
         options.source,
         options.detections,
         side=options.side,
+        track=options.track,
         horizontal_fov_deg=options.fov,
         skip=[file.name for file in unreadable],
     )
@@ -109,7 +111,7 @@ def check_dexycb(options: argparse.Namespace, console: Console) -> int:
 
 def convert(options: argparse.Namespace, console: Console) -> int:
     """Any detection format to ours."""
-    found = read_detections(options.detections, options.side)
+    found = read_detections(options.detections, options.side, options.track)
     size = tuple(options.image_size) if options.image_size else found.image_size
     write_detections(options.output, replace(found, side=options.side, image_size=size))
     console.print(f"{len(found)} frames written to {options.output}", highlight=False)
@@ -194,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     frames.add_argument("source", type=Path, help="folder of images, or video file")
     frames.add_argument("--side", choices=("right", "left"), default="right", help="which hand")
     frames.add_argument("--fov", type=float, default=60.0, help="horizontal field of view, degrees")
+    _add_track(frames)
     frames.set_defaults(run=check_frames)
 
     freihand = kinds.add_parser("freihand", help="FreiHAND v2, as downloaded")
@@ -224,11 +227,18 @@ def _parser() -> argparse.ArgumentParser:
     converter.add_argument("detections", type=Path, help="OpenPose folder or JSON file")
     converter.add_argument("output", type=Path, help="the JSON file to write")
     converter.add_argument("--side", choices=("right", "left"), default="right", help="which hand")
+    _add_track(converter)
     converter.add_argument(
         "--image-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of the images"
     )
     converter.set_defaults(run=convert)
     return parser
+
+
+def _add_track(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track", type=int, metavar="N", help="which of several hands, as s2hand-detect says"
+    )
 
 
 if __name__ == "__main__":
