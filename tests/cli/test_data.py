@@ -15,6 +15,7 @@ from fixtures.ho3d import Ho3dTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
 from s2hand.data.detection_files import read_detections, write_detections
+from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
 
 
@@ -46,6 +47,23 @@ def test_frames_are_counted(clip: list[str], capsys: pytest.CaptureFixture[str])
     counts = rows(capsys.readouterr().out)
     assert counts["usable"] == "3"
     assert counts["no keypoint detected"] == "1"
+
+
+def test_one_of_several_hands_is_checked_and_converted(
+    clip: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = read_detections(clip[-1])
+    tracks = [
+        TrackKeypoints("right", seen, found.keypoints[seen], np.full((len(seen), 21), 0.5))
+        for seen in ([0, 2, 3], [3])
+    ]
+    write_tracks(clip[-1], found.names, tracks, (160, 120), "clip.mp4", "by hand")
+    for track, usable in (("0", "3"), ("1", "1")):
+        assert main(["check", *clip, "--track", track]) == 0
+        assert rows(capsys.readouterr().out)["usable"] == usable
+    output = tmp_path / "one.json"
+    assert main(["convert", clip[-1], str(output), "--track", "1"]) == 0
+    assert (read_detections(output).confidence > 0).any(-1).tolist() == [False] * 3 + [True]
 
 
 def test_freihand_is_counted_and_drawn(
