@@ -34,7 +34,7 @@ METRICS = {
 def training(row: str) -> list[str]:
     """Arguments of ``s2hand-train`` for a rung of the ladder."""
     arguments = ["experiment=synthetic_image", "data.train.size=12288", "data.test.size=1024"]
-    arguments += ["trainer.max_steps=600", "trainer.val_check_interval=600"]
+    arguments += ["trainer.max_steps=2000", "trainer.val_check_interval=1000"]
     arguments += [f"loss=[{','.join(LADDER[row])}]"]
     if row in ("joints", "bones"):
         arguments += ["model.network.keypoint_net=none"]

@@ -25,9 +25,11 @@ WINDOWS = {
     "n3": (3, 1),
     "n5": (5, 1),
     "n9": (9, 1),
+    "n3_stride2": (3, 2),
     "n5_stride2": (5, 2),
+    "n3_stride4": (3, 4),
 }
-"""Frames and stride; n5_stride2 spans as many frames as n9."""
+"""Frames and stride; n3_stride2 spans as many frames as n5, the last two as many as n9."""
 
 
 def windowed(frames: int, stride: int) -> list[str]:
