@@ -32,14 +32,19 @@ def stopped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_says_where_it_is_and_ends_by_ctrl_c(folder: Path) -> None:
     command = [sys.executable, "-u", "-m", "s2hand.cli.view", str(folder), "--port", "0"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        port = int(said.partition("http://127.0.0.1:")[2].partition(" ")[0])
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=30)
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background jobs, and so tests run in one, are born deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            port = int(said.partition("http://127.0.0.1:")[2].partition(" ")[0])
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            process.send_signal(signal.SIGINT)
+            out, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert said.endswith("in a browser; Ctrl-C ends it\n")
     assert (process.returncode, out.splitlines()[-1], error) == (0, "stopped", "")
 
