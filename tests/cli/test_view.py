@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_the_page_says_where_it_is_and_ends_by_ctrl_c(folder: Path) -> None:
             said = process.stdout.readline()
             port = int(said.partition("http://127.0.0.1:")[2].partition(" ")[0])
             socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            time.sleep(1)  # nobody is faster; until then it may be within the line it prints
             process.send_signal(signal.SIGINT)
             out, error = process.communicate(timeout=60)
         finally:
