@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -28,12 +27,6 @@ def ddp(timeout_minutes: float = 10, find_unused_parameters: bool = True) -> DDP
     """
     timeout = timedelta(minutes=timeout_minutes)
     return DDPStrategy(timeout=timeout, find_unused_parameters=find_unused_parameters)
-
-
-def lost_process(error: BaseException) -> bool:
-    """Whether an error says that another process no longer answers."""
-    said = r"gloo.*(peer|reset|closed|timed? ?out)|NCCL|ProcessGroup|c10d"
-    return isinstance(error, RuntimeError) and re.search(said, str(error), re.I | re.S) is not None
 
 
 class SyncLayers(LayerSync):

@@ -14,23 +14,15 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from s2hand.artifacts import wandb_offline
+from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
 from s2hand.cli.sweep import missing_plugin, own_folder
-from s2hand.distributed import lost_process
 
 _log = logging.getLogger(__name__)
-INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
-_EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
-"""What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
 
 
 def wandb_tags() -> list[str]:
@@ -72,7 +64,7 @@ def command(
                 result = _run_job_of_sweep(run, cfg) if _is_sweep() else run(cfg)
                 exit_code = 0
                 return result
-            except _EXPECTED as error:
+            except EXPECTED as error:
                 # Of a job of a sweep, FailedJobs keeps the error; a person wants a line.
                 if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
                     raise
@@ -143,26 +135,8 @@ def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
 
 
 def _fail(text: str, exit_code: int = 1) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold red]error:[/] {escape(text)}")
+    print_error(text)
     sys.exit(exit_code)
-
-
-def message(error: BaseException) -> str:
-    """What to tell a person: a constructor's own words where Hydra wrapped them."""
-    if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        return message(error.__cause__)
-    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
-    if isinstance(error, OmegaConfBaseException) and missing:
-        return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
-    if lost_process(error):
-        return (
-            "another process of this run is gone; its own message, or the system's log, says why. "
-            f"The same command goes on from the last checkpoint.\n({error})"
-        )
-    if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
-        return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
-    return str(error)
 
 
 def _is_sweep() -> bool:

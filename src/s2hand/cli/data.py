@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from s2hand.cli.errors import print_error
 from s2hand.data.base import HandDataset
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.dexycb import DexYcbDataset
@@ -53,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options, console))
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
+        print_error(str(error))
         return 1
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import track as progress
 from rich.table import Table
 
-from s2hand.cli.app import INTERRUPTED
+from s2hand.cli.errors import INTERRUPTED, print_error
 from s2hand.cli.recording import Recording
 from s2hand.data.checks import read_json
 from s2hand.data.detection_files import TrackInfo
@@ -80,7 +80,7 @@ def detect(
     tracks = follow(found) if is_clip else by_side(found)
     infos = write_tracks(
         out, recording.names, [_keypoints(track) for track in tracks],
-        recording.sizes.pop() if len(recording.sizes) == 1 else None, source.name,
+        next(iter(recording.sizes)) if len(recording.sizes) == 1 else None, source.name,
         f"MediaPipe {version()}, confidence from {len(VIEWS)} views",
     )  # fmt: skip
     if not infos:
@@ -120,17 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options, console)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written", INTERRUPTED)
+        print_error("interrupted; nothing was written")
+        return INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        return _fail(str(error), 1)
+        print_error(str(error))
+        return 1
     return 0
-
-
-def _fail(reason: str, code: int) -> int:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"[bold red]error:[/] {escape(reason)}"
-    )
-    return code
 
 
 def _run(options: argparse.Namespace, console: Console) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.app import message
+from s2hand.cli.errors import message
 from s2hand.cli.study import read_json
 from s2hand.files import write_json
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand.cli.comparison import SPLITS, Comparison, compare
+from s2hand.cli.errors import print_error
 from s2hand.export.charts import shortened
 from s2hand.files import atomic_path
 
@@ -60,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"[bold red]error:[/] {escape(str(error))}"
-        )
+        print_error(str(error))
         return 1
     beside = " (.csv and .png beside it)" if report.rows else ""
     console.print(f"written: {out}{beside}", soft_wrap=True)

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.app import message
+from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
 from s2hand.cli.stages import Stages
 from s2hand.pretrained import PRETRAINED
 
@@ -26,14 +24,12 @@ examples:
 
 Four stages: detect (2D keypoints, MediaPipe), adapt (the model is fitted to this video by
 self-supervision, no label), predict (track.npz, track.json, hand.glb, hand.bvh, overlay.mp4) and
-page (index.html, one file to open or to send; strip.png). The same command goes on where it was
-stopped; a stage whose files are whole and whose settings have not changed is not done again.
+page (index.html, one file to open or to send; strip.png). The same command goes on with the stage
+it was stopped in; one whose files are whole and whose settings have not changed is not done again.
 
 Detection needs `pip install 's2hand[detect]'`, and once `s2hand-detect --get-model`; with
 --detections FILE (OpenPose, S2HAND or ours: docs/formats.md) neither is needed.
 """
-
-_EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,19 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = Stages(options.out, console)
         VideoJob(options, stages, console).run()
     except (KeyboardInterrupt, SystemExit):  # the trainer turns the first into the second
-        return _stopped(stages, "stopped", 130)
-    except _EXPECTED as error:
+        return _stopped(stages, "stopped", INTERRUPTED)
+    except (*EXPECTED, ImportError) as error:
         return _stopped(stages, message(error), 1)
     return 0
 
 
 def _stopped(stages: Stages | None, reason: str, code: int) -> int:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold red]error:[/] {escape(reason)}")
+    print_error(reason)
     if stages is not None and stages.running:
-        console.print(
-            f"This was in the stage {stages.running!r}. What was done before it is kept in "
-            f"{escape(str(stages.folder))}: the same command goes on from there."
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"This was in the stage {stages.running!r}, which begins again with the same command; "
+            f"what was done before it is kept in {escape(str(stages.folder))}."
         )
     return code
 

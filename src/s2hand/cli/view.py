@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from s2hand.cli.errors import print_error
 from s2hand.view.address import is_local
 from s2hand.view.page import write_viewer
 from s2hand.view.recording import open_recording
@@ -37,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _serve(options, console)
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"[bold red]error:[/] {escape(str(error))}"
-        )
+        print_error(str(error))
         return 1
     return 0
 

@@ -1,0 +1,47 @@
+"""How a command ends that cannot go on: one message for a person, and the exit code.
+
+Torch is not imported here: a wrong word on the command line should be answered at once.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.markup import escape
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
+"""What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
+
+
+def print_error(text: str) -> None:
+    """Say on stderr what is wrong, in one line however long; the text is not taken for markup."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold red]error:[/] {escape(text)}")
+
+
+def message(error: BaseException) -> str:
+    """What to tell a person: a constructor's own words where Hydra wrapped them."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return message(error.__cause__)
+    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+    if isinstance(error, OmegaConfBaseException) and missing:
+        return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
+    if lost_process(error):
+        return (
+            "another process of this run is gone; its own message, or the system's log, says why. "
+            f"The same command goes on from the last checkpoint.\n({error})"
+        )
+    if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
+        return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
+    return str(error)
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of a distributed run no longer answers."""
+    said = r"gloo.*(peer|reset|closed|timed? ?out)|NCCL|ProcessGroup|c10d"
+    return isinstance(error, RuntimeError) and re.search(said, str(error), re.I | re.S) is not None
