@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,37 @@ def test_a_broken_picture_of_a_folder_is_left_out(
     track = read_track(out / "track.npz")
     assert track["fps"] == 25
     assert track["frames"] == [names[i] for i in HAND]
+
+
+def test_a_missing_package_is_said(
+    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("detection needs MediaPipe: pip install 's2hand[detect]'")
+
+    monkeypatch.setattr(video_job, "detect", missing)
+    assert main([str(right.source), str(tmp_path / "out")]) == 1
+    assert "pip install 's2hand[detect]'" in capsys.readouterr().err
+
+
+def test_what_lies_below_a_folder_of_pictures_does_not_count(
+    right: Clip, checkpoint: str, tmp_path: Path, ran: list[str]
+) -> None:
+    """Not even what comes out: it may lie there, and the second run finds it done."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, image in enumerate(right.images):
+        Image.fromarray(image).save(folder / f"{number:06d}.png")
+    pictures = Clip(folder, right.detections, right.images)
+    assert run(pictures, folder / "out", checkpoint, "--no-adapt") == 0
+    assert ran == ["predict", "page"]
+    assert run(pictures, folder / "out", checkpoint, "--no-adapt") == 0
+    assert ran == ["predict", "page"]
+
+
+def test_a_wrong_name_need_not_wait_for_torch() -> None:
+    code = "import sys, s2hand.cli.video; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_no_hand_is_said_and_the_detections_are_kept(

@@ -26,7 +26,7 @@ from s2hand.cli.strip import write_strip
 from s2hand.cli.summary import TrackSummary
 from s2hand.data.checks import read_json
 from s2hand.data.detection_files import TrackInfo, list_tracks
-from s2hand.data.video import Pictures, open_source
+from s2hand.data.video import Pictures, file_key, open_source
 from s2hand.files import write_json
 from s2hand.view.page import write_viewer
 
@@ -52,7 +52,8 @@ class VideoJob:
         """All stages, then what came of them."""
         begin = time.monotonic()
         quiet_libraries()
-        source = source_key(self.options.source)
+        path: Path = self.options.source
+        source = file_hash(path) if path.is_file() else self.source.key()
         detections, key = self._detected(source)
         track = self._chosen(detections)
         cfg = self._config(detections, track)
@@ -65,10 +66,10 @@ class VideoJob:
         self.stages.run("page", page, shown, lambda: self._write_page(shown))
         self._report(time.monotonic() - begin)
 
-    def _detected(self, source: str) -> tuple[Path, str]:
-        """The file of 2D keypoints, and its hash."""
+    def _detected(self, source: Any) -> tuple[Path, Any]:
+        """The file of 2D keypoints, and what tells it from others."""
         if self.options.detections is not None:
-            return self.options.detections, source_key(self.options.detections)
+            return self.options.detections, detections_key(self.options.detections)
         path = self.out / "detections.json"
 
         def work() -> None:
@@ -181,10 +182,9 @@ def _adapt(cfg: DictConfig, console: Console) -> None:
     console.print(f"2D residual {before:.2f} -> {after:.2f} px of the 224 crop")
 
 
-def source_key(path: Path) -> str:
-    """What changes when the source does: a file's hash, or a folder's names, sizes and times."""
+def detections_key(path: Path) -> Any:
+    """What changes when detections do: a file's hash, or the keys of an OpenPose folder's files."""
     if path.is_file():
         return file_hash(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    stats = [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return f"folder {stats!r}"
+    files = sorted(path.rglob("*.json"))
+    return [[file.relative_to(path).as_posix(), *file_key(file)] for file in files]
