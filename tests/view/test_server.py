@@ -143,6 +143,16 @@ def test_playing_goes_on_and_round(viewer: Viewer) -> None:
     assert viewer._play.label == "Play"
 
 
+def test_playing_starts_where_it_was_left_however_long_ago(viewer: Viewer) -> None:
+    viewer._speed.value = "0.1"
+    begin = viewer.position
+    time.sleep(1.5)  # more frames of the film than it has seconds
+    viewer._set_playing(True)
+    assert until(lambda: viewer.position != begin)
+    viewer._set_playing(False)
+    assert (viewer.position - begin) % FRAMES < 1
+
+
 @pytest.mark.parametrize(("files", "pictures"), [
     (("track.npz", "overlay.mp4"), 1), (("track.npz",), 0), (("track.npz", "preview.mp4"), 2),
 ])  # fmt: skip

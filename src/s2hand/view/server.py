@@ -91,8 +91,11 @@ class Viewer:
             before = now
             self._show(int(self.position))
             left = (1 - self.position % 1) / speed - (time.monotonic() - now)
-            self._changed.wait(max(left, 0.0) if self.playing else None)
+            playing = self.playing
+            self._changed.wait(max(left, 0.0) if playing else None)
             self._changed.clear()
+            if not playing:  # the time that nothing played is no time of the film
+                before = time.monotonic()
 
     def stop(self) -> None:
         """End the page."""
