@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from fixtures.bvh import Bvh
+from fixtures.hands import varied_code
 from s2hand.export.bvh import euler_zyx, write_bvh
 from s2hand.export.codes import ROTATION_NAMES
 from s2hand.export.mirror import mirror_hand
 from s2hand.export.motion import Motion
 from s2hand.geometry.skeleton import FINGERS, MANO_FINGERS, TO_COMMON
 from s2hand.hand.mano import ManoHead
-from s2hand.types import Hand, HandCode
+from s2hand.types import Hand
 
 FRAMES, FPS = 9, 30.0
 TO_GLTF = np.array([1.0, -1.0, -1.0])
@@ -37,19 +37,7 @@ def head() -> ManoHead:
 
 @pytest.fixture(scope="module")
 def hand(head: ManoHead) -> Hand:
-    """Frames of one hand that differ as much as they can."""
-    generator = torch.Generator().manual_seed(0)
-    code = HandCode(
-        pose=2 * torch.randn(1, FRAMES, 30, generator=generator),
-        shape=torch.randn(1, 1, 10, generator=generator).expand(1, FRAMES, 10),
-        scale=torch.full((1, FRAMES, 1), 1.13),
-        rotation=2 * torch.randn(1, FRAMES, 3, generator=generator),
-        translation=0.1 * torch.randn(1, FRAMES, 3, generator=generator)
-        + torch.tensor([0, 0, 0.6]),
-        texture=torch.zeros(1, FRAMES, 778, 3),
-        light=torch.ones(1, FRAMES, 11),
-    )
-    return head(code)
+    return head(varied_code(FRAMES))
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,14 @@ import torch
 import trimesh
 
 from fixtures.gltf import Glb
+from fixtures.hands import varied_code
 from s2hand.export.mirror import mirror_faces, mirror_hand
 from s2hand.export.motion import Motion
 from s2hand.export.skinned import write_animation
 from s2hand.geometry.skeleton import TO_COMMON
 from s2hand.hand.mano import ManoHead
 from s2hand.hand.model_file import load_hand_model
-from s2hand.types import Hand, HandCode
+from s2hand.types import Hand
 
 FRAMES = 7
 TIMES = np.array([0.0, 0.033, 0.071, 0.1, 0.5, 0.52, 0.6])
@@ -39,19 +40,8 @@ def head() -> ManoHead:
 
 @pytest.fixture(scope="module")
 def hand(head: ManoHead) -> Hand:
-    """Frames of one hand that differ as much as they can."""
-    generator = torch.Generator().manual_seed(0)
-    code = HandCode(
-        pose=2 * torch.randn(1, FRAMES, 30, generator=generator),
-        shape=torch.randn(1, 1, 10, generator=generator).expand(1, FRAMES, 10),
-        scale=torch.full((1, FRAMES, 1), 1.13),
-        rotation=2 * torch.randn(1, FRAMES, 3, generator=generator),
-        translation=0.1 * torch.randn(1, FRAMES, 3, generator=generator)
-        + torch.tensor([0, 0, 0.6]),
-        texture=torch.rand(1, 1, 778, 3, generator=generator).expand(1, FRAMES, 778, 3),
-        light=torch.ones(1, FRAMES, 11),
-    )
-    return head(code)
+    texture = torch.rand(1, 1, 778, 3, generator=torch.Generator().manual_seed(1))
+    return head(replace(varied_code(FRAMES), texture=texture.expand(1, FRAMES, 778, 3)))
 
 
 @pytest.fixture
