@@ -159,6 +159,22 @@ def test_mixed_precision_keeps_geometry_and_losses_in_float32(smoke: DictConfig)
     torch.testing.assert_close(hand.vertices, exact.vertices, atol=1e-7, rtol=0)
 
 
+def test_gradients_are_clipped_in_mixed_precision_too(smoke: DictConfig) -> None:
+    smoke.trainer.update(max_steps=2, precision="bf16-mixed", gradient_clip_val=1e-3)
+    assert smoke.optim.optimizer.fused  # which Lightning refuses to clip by itself
+    norms: list[float] = []
+
+    class Norms(pl.Callback):
+        def on_train_batch_end(
+            self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
+        ) -> None:
+            gradients = [p.grad.norm() for p in module.parameters() if p.grad is not None]
+            norms.append(float(torch.stack(gradients).norm()))
+
+    fit(smoke, [Norms()], save=False)
+    assert norms == pytest.approx([1e-3, 1e-3], rel=1e-3)
+
+
 def test_frozen_stages_stay_as_they_are(smoke: DictConfig) -> None:
     OmegaConf.update(smoke, "data.cache_features", False)  # the whole encoder runs in every step
     smoke.trainer.max_steps = 2

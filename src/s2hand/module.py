@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -165,6 +167,27 @@ class S2Hand(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip in bfloat16, too.
+
+        Lightning refuses to clip for fused optimizers in any mixed precision, because they undo
+        the scaling of gradients themselves; bfloat16 has none.
+        """
+        if self.trainer.precision != "bf16-mixed":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        Precision.clip_gradients(
+            self.trainer.precision_plugin,
+            optimizer,
+            gradient_clip_val or 0.0,
+            GradClipAlgorithmType(gradient_clip_algorithm or "norm"),
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to rebuild the model: plain values only, no pickled objects."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from s2hand.build import make_data, make_module
-from s2hand.checkpoint import CheckpointFiles, check_hand, read_checkpoint
+from s2hand.checkpoint import CheckpointFiles, check_hand, load_weights, read_checkpoint
 from s2hand.cli.app import command, quiet_libraries
 from s2hand.cli.study import read_json
 from s2hand.dashboard import log_checkpoint, use_checkpoint
@@ -58,11 +58,11 @@ def resume_path(cfg: DictConfig) -> Path | None:
     return path if path.is_file() else None
 
 
-def initialise(module: S2Hand, path: str) -> None:
-    """Copy the weights of another checkpoint of the same hand model, strictly."""
+def initialise(module: S2Hand, path: str, allow_missing: Sequence[str] = ()) -> None:
+    """Copy the weights of another checkpoint of the same hand model: see :func:`load_weights`."""
     checkpoint = read_checkpoint(path)
     check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
-    module.load_state_dict(checkpoint["state_dict"])
+    load_weights(module, checkpoint, path, allow_missing)
 
 
 def described(cfg: DictConfig) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def described(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(content, dict)
     kept = {str(key): value for key, value in content.items() if key not in _NOT_DESCRIBED}
     kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k not in _NOT_DESCRIBED}
-    return dict(_flat(kept))
+    return dict(flat(kept))
 
 
-def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, leaf) of nested mappings, as JSON has them."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _flat(item, f"{where}.{key}".strip("."))
+            yield from flat(item, f"{where}.{key}".strip("."))
     else:
         is_json = not isinstance(value, float) or math.isfinite(value)
         yield where, value if is_json else str(value)
@@ -112,10 +112,15 @@ def finished_before(cfg: DictConfig) -> dict[str, float] | None:
     return dict(report["metrics"])
 
 
-@command("train")
-def main(cfg: DictConfig) -> float | None:
-    """Fit, save, report; returns the metric that a sweep minimises, None if there is none."""
-    quiet_libraries()
+def train(cfg: DictConfig) -> float | None:
+    """Fit, save, report; returns the metric that a sweep minimises, None if there is none.
+
+    ``cfg`` is ``conf/train.yaml``, composed by Hydra. What is finished is left as it is.
+
+    Raises:
+        ValueError: another configuration has finished in ``cfg.paths.run``.
+        CheckpointError: ``cfg.init_from`` cannot be read, or is of another hand.
+    """
     finished = finished_before(cfg)
     if finished is not None:
         _log.info("finished already: %s (resume=never starts over)", cfg.paths.run)
@@ -125,10 +130,16 @@ def main(cfg: DictConfig) -> float | None:
     trainer = make_trainer(cfg)  # first, so that the log of a job that cannot be built says so
     module = make_module(cfg)
     if cfg.init_from:
-        initialise(module, cfg.init_from)
+        initialise(module, cfg.init_from, cfg.allow_missing or ())
         use_checkpoint(trainer, cfg.init_from)
+    elif cfg.allow_missing:
+        raise ValueError(
+            f"allow_missing={cfg.allow_missing} is about init_from, which is not given"
+        )
     if cfg.freeze_batch_norm:
         freeze_batch_norm(module)
+    if cfg.compile_encoder:
+        module.reconstructor.network.encoder.compile()
     data = make_data(cfg, module)
     if trainer.is_global_zero:  # nothing is finished until this is
         (run / "train.json").unlink(missing_ok=True)
@@ -145,6 +156,13 @@ def main(cfg: DictConfig) -> float | None:
         write_json(run / "train.json", report)
         _log.info("checkpoint: %s", run / "checkpoints" / "last.ckpt")
     return finite.get(cfg.sweep_metric)
+
+
+@command("train")
+def main(cfg: DictConfig) -> float | None:
+    """Train; returns what :func:`train` does."""
+    quiet_libraries()
+    return train(cfg)
 
 
 if __name__ == "__main__":
