@@ -147,6 +147,24 @@ def test_values_of_the_configuration_can_be_replaced(checkpoint: Path) -> None:
         load(checkpoint, **{"model.renderer.resolutoin": 17})
 
 
+def test_a_part_that_a_checkpoint_lacks_has_to_be_named(checkpoint: Path, tmp_path: Path) -> None:
+    part = "reconstructor.network.keypoints"
+
+    def edit(content: dict[str, Any]) -> None:
+        state = content["state_dict"]
+        content["state_dict"] = {k: v for k, v in state.items() if not k.startswith(part)}
+
+    path = change(checkpoint, tmp_path / "without.ckpt", edit)
+    with pytest.raises(CheckpointError, match=rf"allow_missing=\[{re.escape(part)}\]"):
+        load(path)
+    module, whole = load(path, allow_missing=[part]), load(checkpoint)
+    state = module.state_dict()
+    same = {name for name, value in whole.state_dict().items() if torch.equal(value, state[name])}
+    assert {name for name in state if not name.startswith(part)} <= same
+    with pytest.raises(CheckpointError, match=r"keypoints, which this model does not have"):
+        load(checkpoint, **{"model.network.keypoint_net": "none"})
+
+
 def test_pretrained_weights_are_not_fetched_again(checkpoint: Path, tmp_path: Path) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["s2hand"]["config"]["model"]["network"]["encoder"]["weights"] = "hub"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from s2hand.checkpoint import (
     FORMAT,
@@ -18,6 +19,7 @@ from s2hand.checkpoint import (
     HandModelMismatchError,
     check_hand,
     check_targets,
+    load_weights,
     read_checkpoint,
 )
 
@@ -121,6 +123,57 @@ def test_another_hand_model_is_refused_with_both_names() -> None:
     check_hand(content(), "renamed", HAND["fingerprint"])
     with pytest.raises(HandModelMismatchError, match=r"'open' \(0123.*'MANO' \(feed\)"):
         check_hand(content(), "MANO", "feed")
+
+
+class Branched(nn.Module):
+    """A trunk and a branch of two layers."""
+
+    def __init__(self, width: int = 3, branch: bool = True) -> None:
+        super().__init__()
+        self.trunk = nn.Linear(2, width)
+        if branch:
+            self.branch = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+
+
+def weights_of(module: nn.Module) -> dict[str, Any]:
+    return {"state_dict": {name: value.clone() for name, value in module.state_dict().items()}}
+
+
+def test_all_weights_are_copied() -> None:
+    source, target = Branched(), Branched()
+    load_weights(target, weights_of(source), "a.ckpt")
+    assert all(torch.equal(v, target.state_dict()[k]) for k, v in source.state_dict().items())
+
+
+def test_missing_weights_are_named_with_the_option_that_allows_them() -> None:
+    source, target = Branched(branch=False), Branched()
+    with pytest.raises(CheckpointError, match=r"a\.ckpt.* for branch;.*allow_missing=\[branch\]$"):
+        load_weights(target, weights_of(source), "a.ckpt")
+    built = target.branch[0].weight.clone()
+    for allowed in (["branch"], ["branch."], ["branch.0", "branch.1.weight", "branch.1.bias"]):
+        load_weights(target, weights_of(source), "a.ckpt", allowed)
+    torch.testing.assert_close(target.trunk.weight, source.trunk.weight)
+    torch.testing.assert_close(target.branch[0].weight, built)
+    with pytest.raises(CheckpointError, match=r"allow_missing=\[branch\.0,branch\.1\]"):
+        load_weights(target, weights_of(source), "a.ckpt", ["branch.0"])
+
+
+@pytest.mark.parametrize("part", ["trunk", "branch.0", "bran", "anything", ""])
+def test_a_part_that_is_not_missing_cannot_be_allowed(part: str) -> None:
+    checkpoint = weights_of(Branched())
+    del checkpoint["state_dict"]["branch.1.bias"]
+    said = rf"allow_missing={part}: .*what it lacks is branch\.1\.bias"
+    with pytest.raises(CheckpointError, match=said):
+        load_weights(Branched(), checkpoint, "a.ckpt", [part])
+    with pytest.raises(CheckpointError, match=r"none is"):
+        load_weights(Branched(), weights_of(Branched()), "a.ckpt", [part])
+
+
+def test_weights_of_other_parts_and_sizes_are_refused_by_name() -> None:
+    with pytest.raises(CheckpointError, match=r"a\.ckpt has weights for branch, which this model"):
+        load_weights(Branched(branch=False), weights_of(Branched()), "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"2 weights.*trunk\.bias: \(4,\), here \(3,\)"):
+        load_weights(Branched(), weights_of(Branched(width=4)), "a.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.checkpoint import check_hand, check_targets, read_checkpoint
+from s2hand.checkpoint import check_hand, check_targets, load_weights, read_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.geometry.skeleton import JointConvention
 from s2hand.hand.mano import ManoHead
@@ -150,17 +150,25 @@ def configured(
     return cfg
 
 
-def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> S2Hand:
+def load(
+    path: str | Path,
+    hand: str | Path | None = None,
+    allow_missing: Sequence[str] = (),
+    **overrides: Any,
+) -> S2Hand:
     """The model of a checkpoint, in evaluation mode.
 
     Args:
         path: a checkpoint that ``s2hand-train`` wrote.
         hand: where the hand model file lies on this machine, if elsewhere than in training.
+        allow_missing: parts that the checkpoint may lack, by dotted name as the error lists them;
+            they are new. Otherwise every weight has to be there.
         overrides: values of its configuration by dotted key, such as
             ``**{"model.renderer.backend": "cpu"}``.
 
     Raises:
-        CheckpointError: see :func:`read_checkpoint`; or a configuration that names foreign code.
+        CheckpointError: see :func:`read_checkpoint` and :func:`load_weights`; or a configuration
+            that names foreign code.
         HandModelMismatchError: ``hand`` is another model than the one trained on.
     """
     checkpoint = read_checkpoint(path)
@@ -170,5 +178,5 @@ def load(path: str | Path, hand: str | Path | None = None, **overrides: Any) -> 
         OmegaConf.update(cfg, key, value, force_add=False)
     module = make_module(cfg)
     check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
-    module.load_state_dict(checkpoint["state_dict"])
+    load_weights(module, checkpoint, path, allow_missing)
     return module.eval()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import nn
 
 from s2hand.artifacts import fetch, is_artifact
 from s2hand.files import atomic_path
@@ -111,6 +112,81 @@ def check_hand(checkpoint: dict[str, Any], name: str, fingerprint: str) -> None:
             "pose codes do not carry over: choose the same file (hand=open, or hand=mano "
             "hand.model=PATH)"
         )
+
+
+def load_weights(
+    module: nn.Module,
+    checkpoint: dict[str, Any],
+    path: str | Path,
+    allow_missing: Sequence[str] = (),
+) -> None:
+    """Copy the weights of a checkpoint into a module: all of them, and for all of its parts.
+
+    Args:
+        module: takes them.
+        checkpoint: what :func:`read_checkpoint` read from ``path``.
+        path: where from, for the message of an error.
+        allow_missing: parts of the module that the checkpoint may lack, by dotted name, such as
+            ``reconstructor.network.keypoints``; they stay as they are.
+
+    Raises:
+        CheckpointError: weights that are missing, left over, or of another size, by name; or an
+            ``allow_missing`` that nothing missing goes by, and so is a mistake.
+    """
+    own, found = module.state_dict(), checkpoint["state_dict"]
+    missing, unexpected = own.keys() - found.keys(), found.keys() - own.keys()
+    sizes = {k: (tuple(found[k].shape), tuple(own[k].shape)) for k in own.keys() & found.keys()}
+    other = sorted(name for name, (there, here) in sizes.items() if there != here)
+    allowed = {part: _below(part, missing) for part in allow_missing}
+    for part, named in allowed.items():
+        if not named:
+            lacking = f"what it lacks is {_listed(_parts(missing, own))}" if missing else "none is"
+            raise CheckpointError(
+                f"allow_missing={part}: no such part is missing in {path}; {lacking}"
+            )
+    missing = missing.difference(*allowed.values())
+    if missing:
+        parts = _parts(missing, own)
+        raise CheckpointError(
+            f"{path} has no weights for {_listed(parts)}; if they shall stay as they are built: "
+            f"allow_missing=[{','.join([*allow_missing, *parts])}]"
+        )
+    if unexpected:
+        raise CheckpointError(
+            f"{path} has weights for {_listed(_parts(unexpected, found))}, which this model does "
+            "not have: build the network that was trained (model=..., model.network....)"
+        )
+    if other:
+        there, here = sizes[other[0]]
+        raise CheckpointError(
+            f"{path}: {len(other)} weights are of another size than in this model, the first of "
+            f"them {other[0]}: {there}, here {here}; build the network that was trained"
+        )
+    module.load_state_dict(found, strict=not allow_missing)
+
+
+def _below(part: str, names: Iterable[str]) -> set[str]:
+    """The names of a part: its own, and those of what is in it."""
+    inner = f"{part.rstrip('.')}."
+    return {name for name in names if f"{name}.".startswith(inner)}
+
+
+def _parts(names: Iterable[str], of: Iterable[str]) -> list[str]:
+    """The fewest parts that ``names``, and none else ``of`` all, belong to."""
+    chosen, every = set(names), set(of)
+    parts: list[str] = []
+    while chosen:
+        words = min(chosen).split(".")
+        prefixes = (".".join(words[: count + 1]) for count in range(len(words)))
+        part = next(prefix for prefix in prefixes if _below(prefix, every) <= set(names))
+        parts.append(part)
+        chosen -= _below(part, chosen)
+    return parts
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_targets(config: Any, path: str | Path) -> None:
