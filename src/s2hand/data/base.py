@@ -57,6 +57,10 @@ class HandDataset(Dataset[HandBatch], ABC):
         """Which recording a frame is of: its name up to the last slash."""
         return self.names[index].rpartition("/")[0]
 
+    def is_left(self, index: int) -> bool:
+        """Whether a frame shows a left hand, which is served mirrored."""
+        return False
+
     def prepare(self) -> None:
         """Do once what is slow, such as writing a cache; called before any worker starts."""
 

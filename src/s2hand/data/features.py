@@ -80,6 +80,10 @@ class FeatureDataset(HandDataset):
         """The dataset's own recording."""
         return self.dataset.recording(index)
 
+    def is_left(self, index: int) -> bool:
+        """As the dataset says."""
+        return self.dataset.is_left(index)
+
     def prepare(self) -> None:
         """Compute the maps unless they are there; an interrupted computation leaves nothing.
 

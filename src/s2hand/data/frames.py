@@ -208,6 +208,10 @@ class FramesDataset(HandDataset):
         starts = np.cumsum([0, *map(len, runs_of(self.positions // self.every))]).tolist()
         return [range(first, end) for first, end in pairwise(starts)]
 
+    def is_left(self, index: int) -> bool:
+        """Whether the frames show a left hand: all or none."""
+        return self.mirrored
+
     def prepare(self) -> None:
         """Decode and crop all frames into the cache, unless they are there."""
         self._crops.prepare()

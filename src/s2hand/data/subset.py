@@ -60,6 +60,10 @@ class SequenceSubset(HandDataset):
         """The recording that the frame has in the whole dataset."""
         return self.dataset.recording(self.frames[index])
 
+    def is_left(self, index: int) -> bool:
+        """As the dataset says."""
+        return self.dataset.is_left(self.frames[index])
+
     def prepare(self) -> None:
         """Prepare the whole dataset."""
         self.dataset.prepare()
