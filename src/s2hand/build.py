@@ -72,16 +72,21 @@ def make_module(cfg: DictConfig) -> S2Hand:
 
 def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
     """The datamodule; it serves frozen features if the encoder has some and no pixel changes."""
-    data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
-    hand = module.reconstructor.hand
-    for split, make in data.makers.items():
-        if make is not None:
-            _warn_of_other_joints(make, hand)
-            data.makers[split] = _with_hand(make, hand)
+    data = make_frames(cfg, module.reconstructor.hand)
     encoder = module.reconstructor.network.encoder
     keeps_pixels = module.augment is None or not module.augment.changes_pixels
     if encoder.frozen_stride and data.cache_features and keeps_pixels:
         data.use_features(encoder.frozen_maps, encoder.frozen_key)
+    return data
+
+
+def make_frames(cfg: DictConfig, hand: ManoHead) -> HandDataModule:
+    """The datamodule without cached features, its datasets told the hand model."""
+    data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
+    for split, make in data.makers.items():
+        if make is not None:
+            _warn_of_other_joints(make, hand)
+            data.makers[split] = _with_hand(make, hand)
     return data
 
 
