@@ -15,7 +15,7 @@ LAYERS = [
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "detect", "export"},
     {"model", "pretrained"},
-    {"objective", "schedule", "artifacts", "checkpoint"},
+    {"objective", "schedule", "artifacts", "checkpoint", "checkpoint_files"},
     {
         "module",
         "adaptation",
@@ -24,6 +24,7 @@ LAYERS = [
         "refine",
         "track",
         "telemetry",
+        "metrics_csv",
         "dashboard",
         "distributed",
     },
@@ -38,6 +39,7 @@ WITHIN_LAYER = {
     ("callbacks", "module"),
     ("callbacks", "panel"),
     ("checkpoint", "artifacts"),
+    ("checkpoint_files", "checkpoint"),
     ("dashboard", "callbacks"),
     ("dashboard", "module"),
     ("dashboard", "panel"),
@@ -54,6 +56,7 @@ OWNERS = {
     "mediapipe": {"detect/mediapipe.py"},
     "viser": {"view/server.py"},
     "av": {"data/decode.py", "export/movie.py"},
+    "fsspec": {"data/packed.py"},
 }
 
 

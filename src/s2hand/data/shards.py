@@ -1,0 +1,189 @@
+"""The packed form of a dataset, ``s2hand.packed/1``: tar shards and an index (docs/formats.md).
+
+The shards are in WebDataset's form: plain tar, ``00000012.png`` (the crop of frame 12) followed by
+``00000012.npy`` (its numbers, one numpy record), so that WebDataset itself, or ``tar``, reads them.
+``index.json`` adds where each frame lies, which is what training here needs: its order is a
+function of the seed and of the batches seen, over windows of frames, whereas WebDataset reads a
+shard from its beginning, shuffles in a buffer and resumes by the shard. LitData reads any sample,
+but takes from the index how to decode it, Python's pickle among others, and a set of frames is
+untrusted. So a frame is one range of bytes, fetched through fsspec from wherever it lies, and
+decoded as PNG and as numbers of known types and shapes: nothing in it could run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, JointConvention
+
+SCHEMA = "s2hand.packed/1"
+INDEX = "index.json"
+_SHARD = re.compile(r"frames-\d{6}\.tar")
+_LARGEST_PX = 4096
+
+
+@dataclass(frozen=True)
+class PackedIndex:
+    """What ``index.json`` holds: the facts of a dataset, and where its frames lie."""
+
+    dataset: str
+    """Class of the dataset that was packed, for messages."""
+    content_key: str
+    """That of the dataset: the same frames, the same key."""
+    fps: float | None
+    convention: str | None
+    leaderboard: str | None
+    crop_px: int
+    """Side of the crop that keypoints and K refer to."""
+    image_px: int
+    """Side of the images."""
+    raw: bool
+    """Whether pixels stand in the record as they are, [3, h, w] uint8, instead of in a PNG."""
+    planar: bool
+    """Whether an image tensor lies in memory channel by channel, or else pixel by pixel. Sums of
+    convolutions go in that order: to leave it open would change the last bits of a run."""
+    labels: bool
+    names: list[str]
+    left: list[int]
+    """The frames that show left hands."""
+    segments: list[list[int]]
+    shards: list[tuple[str, int, int]] = field(default_factory=list)
+    """Name, bytes, and how many frames, in order."""
+    offsets: list[int] = field(default_factory=list)
+    """Of each frame: where in its shard it begins, behind the header of its first file."""
+    lengths: list[int] = field(default_factory=list)
+    """Of each frame: bytes from there to the end of its record, which comes last."""
+    crc32: list[int] = field(default_factory=list)
+    """Of each frame: checksum of these bytes."""
+
+    @cached_property
+    def record(self) -> np.dtype[np.void]:
+        """The numbers of a frame."""
+        fields: list[tuple[str, str, tuple[int, ...]]] = [
+            ("keypoints", "<f4", (NUM_JOINTS, 2)),
+            ("confidence", "<f4", (NUM_JOINTS,)),
+            ("intrinsics", "<f4", (3, 3)),
+        ]
+        if self.labels:
+            fields += [("joints", "<f4", (NUM_JOINTS, 3)), ("vertices", "<f4", (NUM_VERTICES, 3))]
+        if self.raw:
+            fields.append(("image", "|u1", (3, self.image_px, self.image_px)))
+        return np.dtype(fields)
+
+    @property
+    def bytes(self) -> int:
+        """Of all shards."""
+        return sum(size for _, size, _ in self.shards)
+
+    def shard_of(self) -> Int[np.ndarray, " n"]:
+        """The shard of every frame."""
+        return np.repeat(np.arange(len(self.shards)), [count for *_, count in self.shards])
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+
+def read_index(text: bytes, path: str) -> PackedIndex:
+    """The index that a file holds; nothing in it is believed unseen.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+    """
+    remedy = f"{path}: %s; pack the dataset anew (s2hand-data pack) or copy {INDEX} again"
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(remedy % f"not readable, cut short? ({error})") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else None
+        raise ValueError(remedy % f"schema {found!r}, this version reads {SCHEMA!r}")
+    fields = {f.name for f in dataclasses.fields(PackedIndex)}
+    odd = fields ^ (set(content) - {"schema"})
+    if odd:
+        raise ValueError(remedy % f"missing or unknown: {', '.join(sorted(odd))}")
+    bad = [name for name in fields if not _CHECKS.get(name, _is_whole_list)(content[name])]
+    if bad:
+        raise ValueError(remedy % f"{min(bad)}={str(content[min(bad)])[:80]} cannot be")
+    content["shards"] = [tuple(shard) for shard in content["shards"]]
+    index = PackedIndex(**{name: content[name] for name in fields})
+    problem = _inconsistency(index)
+    if problem:
+        raise ValueError(remedy % problem)
+    return index
+
+
+def _inconsistency(index: PackedIndex) -> str | None:
+    count = len(index.names)
+    if not count or len(set(index.names)) < count:
+        return "no frames, or two of the same name"
+    if {len(index.offsets), len(index.lengths), len(index.crc32)} != {count}:
+        return f"{count} names, but not as many offsets, lengths and checksums"
+    if sum(frames for *_, frames in index.shards) != count:
+        return f"{count} names, but not as many frames in the shards"
+    ends = np.array(index.offsets) + np.array(index.lengths)
+    sizes = np.array([size for _, size, _ in index.shards])[index.shard_of()]
+    if (ends > sizes).any() or min(index.lengths) < index.record.itemsize:
+        return "frames that do not lie within their shards"
+    inside = [i for segment in index.segments for i in segment]
+    if len(set(inside)) < len(inside) or any(i >= count for i in [*inside, *index.left]):
+        return "segments of frames that there are not, or that come twice"
+    return None
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_whole_list(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+def _is_side(value: Any) -> bool:
+    return _is_whole(value) and 0 < value <= _LARGEST_PX
+
+
+def _is_shard(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    name, size, frames = value
+    # Only such names: whatever an index says, nothing outside its folder is read.
+    named = isinstance(name, str) and _SHARD.fullmatch(name) is not None
+    return named and _is_whole(size) and _is_whole(frames)
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _is_convention(value: Any) -> bool:
+    try:
+        return value is None or bool(JointConvention.preset(value))
+    except (ValueError, TypeError):
+        return False
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "dataset": lambda value: isinstance(value, str),
+    "content_key": lambda value: isinstance(value, str),
+    "fps": lambda value: value is None or _is_rate(value),
+    "convention": _is_convention,
+    "leaderboard": lambda value: value in (None, "freihand", "ho3d"),
+    "crop_px": _is_side,
+    "image_px": _is_side,
+    **dict.fromkeys(("raw", "planar", "labels"), lambda value: isinstance(value, bool)),
+    "names": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
+    "segments": lambda value: isinstance(value, list) and all(map(_is_whole_list, value)),
+    "shards": lambda value: isinstance(value, list) and all(map(_is_shard, value)),
+}
+"""What a field of the index may be; of those not named here, lists of whole numbers."""
