@@ -137,13 +137,14 @@ def test_each_choice_of_the_plain_groups_composes_with_the_others() -> None:
             check_arguments(f"{choice}: {where}", node)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "adapt"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "adapt", "ablate"])
 def test_every_command_composes(command: str) -> None:
     cfg = compose_config(command)
     asked = [key for key in cfg if OmegaConf.is_missing(cfg, key)]
     missing = {
         "train": [],
         "evaluate": ["checkpoint"],
+        "ablate": ["checkpoint"],
         "predict": ["source"],
         "adapt": ["source", "detections"],
     }

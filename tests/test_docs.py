@@ -27,7 +27,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 REPOSITORY_PATH = re.compile(r"(?:src|conf|docs|tests|tools|experiments|benchmarks|\.ci)/[\w./-]*")
-COMMAND = re.compile(r"s2hand-(train|evaluate|predict|adapt)\s+(\S.*)")
+COMMAND = re.compile(r"s2hand-(train|evaluate|predict|adapt|ablate)\s+(\S.*)")
 
 each_document = pytest.mark.parametrize(
     "path", DOCUMENTS, ids=lambda p: p.relative_to(ROOT).as_posix()

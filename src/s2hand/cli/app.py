@@ -70,7 +70,7 @@ def command(
                     raise
                 _fail(message(error))
             finally:
-                _close_wandb(exit_code)
+                close_wandb(exit_code)
 
         def main() -> None:
             missing = missing_plugin(sys.argv[1:])
@@ -143,7 +143,8 @@ def _is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _close_wandb(exit_code: int) -> None:
+def close_wandb(exit_code: int) -> None:
+    """End the run that wandb has open, if it has one."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)

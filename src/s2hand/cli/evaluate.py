@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,22 @@ from s2hand.types import HandBatch
 _log = logging.getLogger(__name__)
 
 
-def data_config(cfg: DictConfig, recorded: dict[str, Any]) -> DictConfig:
-    """The test set of the chosen data, or of the recorded one with values given for it."""
+def data_config(cfg: DictConfig, recorded: Mapping[str, Any], training: bool = False) -> DictConfig:
+    """The test set of the chosen data, or of the recorded one with values given for it.
+
+    What only training needs may be missing, unless ``training`` asks for it.
+    """
     given = cfg.get("data") or OmegaConf.create({})
     if "_target_" in given:
-        given.train = given.val = None  # what only training needs may be missing
+        given.val = None
+        if not training:
+            given.train = None
         chosen = OmegaConf.create(
             OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
         )
         assert isinstance(chosen, DictConfig)
         return chosen
-    data = OmegaConf.create(recorded)
+    data = OmegaConf.create(dict(recorded))
     OmegaConf.set_struct(data, True)  # an unknown key fails
     merged = OmegaConf.merge(data, given)
     assert isinstance(merged, DictConfig)
@@ -63,7 +69,7 @@ def results_folder(cfg: DictConfig) -> Path:
     return folder.parent if folder.name == "checkpoints" else folder
 
 
-def _trainer(cfg: DictConfig, out: Path) -> pl.Trainer:
+def measuring_trainer(cfg: DictConfig, out: Path) -> pl.Trainer:
     """Its loggers write into ``out``, but no metrics.csv: it would replace that of the training."""
     cfg = cfg.copy()
     cfg.paths.run = str(out)
@@ -85,6 +91,32 @@ def measure(
         name: mean[name] for name in ("pa_mpjpe_mm", "pa_mpvpe_mm") if name in mean
     }
     return {title: values for title, values in columns.items() if values}
+
+
+def results(
+    checkpoint: str,
+    record: Mapping[str, Any],
+    module: S2Hand,
+    data: HandDataModule,
+    columns: dict[str, dict[str, float]],
+) -> dict[str, Any]:
+    """What metrics.json says of a module that :func:`measure` has just measured.
+
+    ``record`` is what its checkpoint says of itself, under the key ``s2hand``.
+    """
+    test: Any = module.metrics["test"]
+    sequences: Any = module.metrics["sequences"]
+    return {
+        "checkpoint": checkpoint,
+        "hand": record["hand"]["name"],
+        "trained_revision": record.get("revision"),
+        "revision": git_revision(),
+        "version": __version__,
+        "frames": len(data.dataset("test")),
+        "metrics": columns,
+        "joints": test.joint_table(),
+        "sequences": sequences.table(data.dataset("test").names),
+    }
 
 
 @torch.no_grad()
@@ -112,6 +144,7 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
 @torch.no_grad()
 def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> dict[str, Any]:
     """panel.png of some hands, example.glb of the first; what the page needs of them."""
+    batch = batch.to(module.device)
     picture = Image.fromarray(panel(module.reconstructor, batch))
     with atomic_path(folder / "panel.png") as path:
         picture.save(path)
@@ -130,7 +163,7 @@ def main(cfg: DictConfig) -> None:
     """Measure, write the results, print a table."""
     quiet_libraries()
     out = results_folder(cfg)
-    trainer = _trainer(cfg, out)
+    trainer = measuring_trainer(cfg, out)
     module = load(cfg.checkpoint, hand=cfg.hand_file)
     use_checkpoint(trainer, cfg.checkpoint)
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
@@ -139,20 +172,8 @@ def main(cfg: DictConfig) -> None:
     if not trainer.is_global_zero:
         return
     module = module.to(trainer.strategy.root_device)
-    test: Any = module.metrics["test"]
-    sequences: Any = module.metrics["sequences"]
-    results = {
-        "checkpoint": str(cfg.checkpoint),
-        "hand": record["hand"]["name"],
-        "trained_revision": record.get("revision"),
-        "revision": git_revision(),
-        "version": __version__,
-        "frames": len(data.dataset("test")),
-        "metrics": columns,
-        "joints": test.joint_table(),
-        "sequences": sequences.table(data.dataset("test").names),
-    }
-    write_json(out / "metrics.json", results)
+    report = results(str(cfg.checkpoint), record, module, data, columns)
+    write_json(out / "metrics.json", report)
     if cfg.pred_json:
         write_predictions(module, data, out / "pred.json")
     mesh = write_pictures(module, example_batch(data, "test", cfg.examples), out)
@@ -160,7 +181,7 @@ def main(cfg: DictConfig) -> None:
     page = out / "index.html"
     write_page(page, f"{out.name}: {cfg.checkpoint}", columns, out / "panel.png", mesh)
     console = Console()
-    console.print(metrics_table(f"{results['frames']} test frames", columns))
+    console.print(metrics_table(f"{report['frames']} test frames", columns))
     console.print(
         f"look at [bold]{escape(str(page))}[/] "
         "(metrics.json, panel.png, example.glb lie beside it)",
