@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, fit
 from s2hand import callbacks
 from s2hand.callbacks import Panels, Progress, example_batch
+from s2hand.checkpoint import read_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.window import Window
 
@@ -163,6 +166,40 @@ def test_the_configured_checkpoint_is_the_last_one(smoke: DictConfig) -> None:
     _, trainer = fit(smoke, save=False)
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)
-    files = list((Path(smoke.paths.run) / "checkpoints").iterdir())
-    assert [file.name for file in files] == ["last.ckpt"]
+    files = sorted((Path(smoke.paths.run) / "checkpoints").iterdir())
+    assert [file.name for file in files] == ["last.ckpt", "previous.ckpt"]
     assert Path(kept.best_model_path) == files[0].resolve()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_full_disk_ends_the_run_with_what_was_there(
+    smoke: DictConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    first: bool,
+) -> None:
+    """Whether it is a checkpoint that meets it first, or another file; no second attempt then."""
+    smoke.trainer.max_steps = 3
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    calls: list[int] = []
+
+    def full(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    class Other(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if not first and trainer.global_step == 2:
+                raise OSError(errno.ENOSPC, "nor for this file")
+
+    with pytest.raises(OSError, match="nor for" if not first else r"kept: last\.ckpt") as caught:
+        fit(smoke, [Other()])
+    assert caught.value.errno == errno.ENOSPC
+    assert len(calls) == 2
+    assert ("what was there is kept: last.ckpt" in caplog.text) is not first
+    folder = Path(smoke.paths.run) / "checkpoints"
+    assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1

@@ -1,4 +1,4 @@
-"""Checkpoint files: nothing in them runs, none is half, and each refusal says why."""
+"""Checkpoints: nothing in them runs, none is damaged, and each refusal says why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from s2hand.checkpoint import (
     FORMAT,
     CheckpointError,
-    CheckpointFiles,
+    DamagedCheckpointError,
     HandModelMismatchError,
     check_hand,
     check_targets,
@@ -32,31 +32,6 @@ def content(**record: Any) -> dict[str, Any]:
     return {"state_dict": {"weight": torch.arange(6.0)}, "s2hand": whole}
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "last.ckpt"
-    CheckpointFiles().save_checkpoint(content(), path)
-    read = CheckpointFiles().load_checkpoint(path)
-    torch.testing.assert_close(read["state_dict"]["weight"], torch.arange(6.0))
-    assert read["s2hand"] == content()["s2hand"]
-
-
-def test_a_write_that_fails_leaves_the_last_checkpoint_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "last.ckpt"
-    CheckpointFiles().save_checkpoint(content(version="old"), path)
-
-    def half(value: Any, target: Path) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match=r"No space left on device: '.*last\.ckpt'"):
-        CheckpointFiles().save_checkpoint(content(version="new"), path)
-    assert read_checkpoint(path)["s2hand"]["version"] == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
-
-
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere/last\.ckpt.*<run>/checkpoints"):
         read_checkpoint("nowhere/last.ckpt")
@@ -69,8 +44,34 @@ def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     torch.save(content(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(CheckpointError, match=rf"^{path} is no readable checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=rf"^{path} is no readable checkpoint"):
         read_checkpoint(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+def test_a_changed_weight_is_found(tmp_path: Path, place: int, bit: int) -> None:
+    path, weight = tmp_path / "last.ckpt", torch.linspace(1, 2, 999)
+    torch.save(content() | {"state_dict": {"weight": weight}}, path)
+    whole = bytearray(path.read_bytes())
+    stored = weight.numpy().tobytes()
+    whole[whole.index(stored) + place % len(stored)] ^= 1 << bit
+    path.write_bytes(whole)
+    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt is no readable checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_damaged_or_missing_checkpoint_says_where_the_one_before_is(tmp_path: Path) -> None:
+    last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    torch.save(content(), previous)
+    with pytest.raises(FileNotFoundError, match=rf"{last}; the one before it is {previous}"):
+        read_checkpoint(last)
+    last.write_bytes(previous.read_bytes()[:-9])
+    with pytest.raises(DamagedCheckpointError, match=rf"; the one before it is {previous}$"):
+        read_checkpoint(last)
+    previous.write_bytes(b"")
+    with pytest.raises(DamagedCheckpointError, match=r"plain values$"):
+        read_checkpoint(previous)
 
 
 class Payload:

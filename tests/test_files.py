@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2hand.files import atomic_path, default_root, write_json
+from s2hand.files import atomic_path, default_root, remove_leftovers, write_json
 
 
 def write_half(path: Path, error: BaseException) -> None:
@@ -109,3 +109,20 @@ def test_default_root_follows_the_environment(
     assert default_root() == tmp_path
     monkeypatch.setenv("S2HAND_CACHE", "")
     assert default_root().parts[-2:] == (".cache", "s2hand")
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    kept = {".hydra", ".lock", "file.ckpt", ".gitignore", ".name.with.dots", ".a.0123456z.json"}
+    for name in kept:
+        (tmp_path / name).touch()
+    for path in (tmp_path / "file.ckpt", tmp_path / "below" / "name.json", tmp_path / "plain"):
+        with atomic_path(path) as temporary:
+            temporary.touch()
+            os.link(temporary, tmp_path / "other")
+            name = temporary
+        os.rename(tmp_path / "other", name)  # as if it had not got to renaming
+    remove_leftovers(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == kept | {"below", "below/name.json", "plain"}
+    remove_leftovers(tmp_path / "nowhere")

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from s2hand.checkpoint_files import UnwrittenCheckpointError
 from s2hand.data.module import HandDataModule
 from s2hand.files import atomic_path
 from s2hand.model.modes import evaluating
@@ -30,16 +31,21 @@ class LastCheckpoint(ModelCheckpoint):
     """``last.ckpt``, kept on Ctrl-C and errors too.
 
     Not when a loss is no longer finite: the weights may be what diverged, and a resumed run could
-    only fail again. The checkpoint before it stands.
+    only fail again. The checkpoint before it stands. Nor when it is a checkpoint that could not be
+    written.
     """
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Save what was reached, and say so."""
-        if isinstance(exception, NonFiniteLossError):
+        if isinstance(exception, NonFiniteLossError | UnwrittenCheckpointError):
             return
-        super().on_exception(trainer, pl_module, exception)
+        try:
+            super().on_exception(trainer, pl_module, exception)
+        except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run
+            _log.error("%s", error)
+            return
         if trainer.global_step:
             _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
 

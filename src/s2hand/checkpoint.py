@@ -1,22 +1,23 @@
-"""Checkpoint files: plain values and tensors, written whole, read without executing anything."""
+"""Checkpoints: plain values and tensors, read without executing anything, and what is refused."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from s2hand.artifacts import fetch, is_artifact
-from s2hand.files import atomic_path
 from s2hand.pretrained import PRETRAINED, shipped_checkpoint
 
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+"""The newest checkpoint of a run, and beside it the one before."""
 FORMAT = 1
 """Goes up when older versions could not read a new checkpoint."""
 _RECORD = {"format", "version", "hand", "config"}
@@ -31,29 +32,12 @@ class CheckpointError(RuntimeError):
     """A file is no checkpoint of this package, or one that cannot be used here."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint is cut short or changed, or was none ever."""
+
+
 class HandModelMismatchError(CheckpointError):
     """A checkpoint was trained on another hand model than the one in use."""
-
-
-class CheckpointFiles(TorchCheckpointIO):
-    """How the trainer writes and reads checkpoints.
-
-    Lightning would write by way of the system's temporary folder; where that lies on another disk,
-    a process killed at the wrong moment leaves half a checkpoint in place of the last good one.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write beside ``path``, then rename."""
-        with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """See :func:`read_checkpoint`."""
-        return read_checkpoint(path)
 
 
 def checkpoint_file(path: str | Path) -> Path:
@@ -77,19 +61,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file, or one at wandb that cannot be fetched.
+        OSError: the disk does not give it.
+        DamagedCheckpointError: it cannot be read, or a checksum in it does not hold.
         CheckpointError: not a checkpoint of this package, or of a newer format.
     """
-    path = checkpoint_file(path)
+    name, path = path, checkpoint_file(path)
+    previous = path.with_name(PREVIOUS)
+    other = f"; the one before it is {previous}" if path != previous and previous.is_file() else ""
     if not path.is_file():
         raise FileNotFoundError(
-            f"no checkpoint {path}; s2hand-train leaves them in <run>/checkpoints/"
+            f"no checkpoint {path}{other or '; s2hand-train leaves them in <run>/checkpoints/'}"
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _load(path)
+    except OSError:
+        raise
     except Exception as error:  # torch's own words advise to unpickle the file all the same
-        raise CheckpointError(
+        if is_artifact(name):
+            other = "; delete it, and it is fetched again"
+        raise DamagedCheckpointError(
             f"{path} is no readable checkpoint: it is damaged, or holds more than tensors and "
-            "plain values"
+            f"plain values{other}"
         ) from error
     record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
     if not isinstance(record, dict) or not _RECORD.issubset(record):
@@ -100,6 +92,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"it was written by s2hand {record['version']}, update the package"
         )
     return checkpoint
+
+
+def _load(path: Path) -> Any:
+    """Read a file of ``torch.save``; torch itself does not look at the checksums."""
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"the checksum of {broken} does not hold")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def check_hand(checkpoint: dict[str, Any], name: str, fingerprint: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what :func:`atomic_path` left when its process was killed, and one folder below."""
+    for pattern in (".*", "*/.*"):
+        for path in Path(folder).glob(pattern):
+            if re.fullmatch(r"\..+\.[0-9a-f]{8}(\.\w+)?", path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def default_root() -> Path:

@@ -28,7 +28,7 @@ from fixtures.runs import (
     run_command,
 )
 from s2hand.build import make_module
-from s2hand.checkpoint import CheckpointError, HandModelMismatchError, read_checkpoint
+from s2hand.checkpoint import DamagedCheckpointError, HandModelMismatchError, read_checkpoint
 from s2hand.cli.train import finished_before, initialise, main, resume_path
 
 STEPS = 6
@@ -188,10 +188,12 @@ def test_a_finished_run_is_left_as_it_is(smoke: DictConfig) -> None:
     assert_equal(weights(last_checkpoint(smoke)), before)
 
 
-def test_which_checkpoint_a_run_goes_on_from(smoke: DictConfig, tmp_path: Path) -> None:
+def test_which_checkpoint_a_run_goes_on_from(
+    smoke: DictConfig, smoke_run: Path, tmp_path: Path
+) -> None:
     assert resume_path(smoke) is None
     last_checkpoint(smoke).parent.mkdir(parents=True)
-    last_checkpoint(smoke).touch()
+    shutil.copy(smoke_run / "checkpoints" / "last.ckpt", last_checkpoint(smoke))
     assert resume_path(smoke) == last_checkpoint(smoke)
     smoke.resume = "never"
     assert resume_path(smoke) is None
@@ -202,12 +204,24 @@ def test_which_checkpoint_a_run_goes_on_from(smoke: DictConfig, tmp_path: Path) 
     assert resume_path(smoke) == tmp_path / "other.ckpt"
 
 
-def test_resuming_from_half_a_file_names_it(smoke: DictConfig, smoke_run: Path) -> None:
-    whole = (smoke_run / "checkpoints" / "last.ckpt").read_bytes()
-    last_checkpoint(smoke).parent.mkdir(parents=True)
-    last_checkpoint(smoke).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match=str(last_checkpoint(smoke))):
-        fit(smoke)
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_previous(
+    plain: Reference, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = plain.again(tmp_path)
+    last = last_checkpoint(cfg)
+    last.parent.mkdir(parents=True)
+    last.write_bytes(plain.saved[5].read_bytes()[:-1000])
+    with pytest.raises(DamagedCheckpointError, match=rf"^{last}: damaged.*resume=never"):
+        fit(cfg)
+    shutil.copy(plain.saved[3], last.with_name("previous.ckpt"))
+    module, trainer = fit(cfg)
+    assert f"{last} is damaged, now last.ckpt.damaged; going on" in caplog.text
+    assert trainer.global_step == STEPS
+    assert_equal(module.state_dict(), plain.weights)
+    files = {path.name: path for path in last.parent.iterdir()}
+    assert set(files) == {"last.ckpt", "previous.ckpt", "last.ckpt.damaged"}
+    assert read_checkpoint(files["previous.ckpt"])["global_step"] == 3
 
 
 def test_resuming_with_another_hand_is_refused(smoke: DictConfig, smoke_run: Path) -> None:

@@ -10,14 +10,18 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from s2hand.build import make_data, make_module
-from s2hand.checkpoint import CheckpointFiles, check_hand, load_weights, read_checkpoint
+from s2hand.checkpoint import LAST, check_hand, load_weights, read_checkpoint
+from s2hand.checkpoint_files import CheckpointFiles, newest_checkpoint
 from s2hand.cli.app import command, quiet_libraries
 from s2hand.cli.study import read_json
 from s2hand.dashboard import log_checkpoint, use_checkpoint
-from s2hand.files import write_json
+from s2hand.files import remove_leftovers, write_json
+from s2hand.metrics_csv import MetricsCsv
 from s2hand.model.modes import freeze_batch_norm
 from s2hand.module import S2Hand
 
@@ -40,9 +44,20 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
         logger=loggers or False,
         plugins=[CheckpointFiles(), *plugins],
     )
+    if trainer.world_size > 1 and _is_sweep():
+        raise ValueError(
+            f"-m with {trainer.world_size} processes for each job: every process would run the "
+            "sweep. Give each job one device (trainer=gpu or trainer=cpu) and let a launcher run "
+            "several at a time, or call the command without -m once for each job, as in a shell's "
+            "loop"
+        )
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     return trainer
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def resume_path(cfg: DictConfig) -> Path | None:
@@ -54,8 +69,7 @@ def resume_path(cfg: DictConfig) -> Path | None:
         if not path.is_file():
             raise FileNotFoundError(f"resume={path}: no such checkpoint")
         return path
-    path = Path(cfg.paths.run) / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
+    return newest_checkpoint(Path(cfg.paths.run) / "checkpoints")
 
 
 def initialise(module: S2Hand, path: str, allow_missing: Sequence[str] = ()) -> None:
@@ -127,6 +141,7 @@ def train(cfg: DictConfig) -> float | None:
         return finished.get(cfg.sweep_metric)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
+    last = run / "checkpoints" / LAST
     trainer = make_trainer(cfg)  # first, so that the log of a job that cannot be built says so
     module = make_module(cfg)
     if cfg.init_from:
@@ -143,18 +158,22 @@ def train(cfg: DictConfig) -> float | None:
     data = make_data(cfg, module)
     if trainer.is_global_zero:  # nothing is finished until this is
         (run / "train.json").unlink(missing_ok=True)
+        remove_leftovers(run)
     checkpoint = resume_path(cfg)
     if checkpoint:
         _log.info("going on from %s (resume=never starts over)", checkpoint)
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.go_on()
     trainer.fit(module, data, ckpt_path=checkpoint)
-    trainer.save_checkpoint(run / "checkpoints" / "last.ckpt", weights_only=False)
-    log_checkpoint(trainer, run / "checkpoints" / "last.ckpt", begun_from=cfg.init_from)
+    trainer.save_checkpoint(last, weights_only=False)
+    log_checkpoint(trainer, last, begun_from=cfg.init_from)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if trainer.is_global_zero:
         report = {"steps": trainer.global_step, "metrics": finite, "config": described(cfg)}
         write_json(run / "train.json", report)
-        _log.info("checkpoint: %s", run / "checkpoints" / "last.ckpt")
+        _log.info("checkpoint: %s", last)
     return finite.get(cfg.sweep_metric)
 
 
