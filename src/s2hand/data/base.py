@@ -26,6 +26,8 @@ class HandDataset(Dataset[HandBatch], ABC):
     """Which points its joints are, by name (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`)."""
     leaderboard: str | None = None
     """Whose ``pred.json`` predictions of these frames make: ``freihand`` or ``ho3d``."""
+    protocol: str | None = None
+    """How its benchmark measures, by name (:data:`s2hand.metric.protocols.BENCHMARKS`)."""
 
     @abstractmethod
     def __len__(self) -> int:

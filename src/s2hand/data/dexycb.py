@@ -99,6 +99,7 @@ class DexYcbDataset(RecordedDataset):
     """
 
     convention = "manopth"
+    protocol = "dexycb"
 
     def __init__(
         self,

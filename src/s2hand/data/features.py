@@ -41,7 +41,8 @@ class FeatureDataset(HandDataset):
         self, dataset: HandDataset, extract: Extract, extract_key: str, cache: Path | None = None
     ) -> None:
         self.dataset, self.fps = dataset, dataset.fps
-        self.convention, self.leaderboard = dataset.convention, dataset.leaderboard
+        self.convention, self.protocol = dataset.convention, dataset.protocol
+        self.leaderboard = dataset.leaderboard
         self._extract: Extract | None = extract
         self._key = content_key(version=VERSION, frames=dataset.content_key, extract=extract_key)
         self.folder = (cache or default_root()) / f"features-{self._key}"

@@ -63,6 +63,7 @@ class FreiHandDataset(HandDataset):
     """
 
     convention = "freihand"
+    protocol = "freihand"
 
     def __init__(
         self,

@@ -69,6 +69,7 @@ class Ho3dDataset(RecordedDataset):
     """
 
     convention = "ho3d"
+    protocol = "ho3d"
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from s2hand.types import Camera, HandBatch, Labels
 logger = logging.getLogger(__name__)
 
 IMAGE_SIZE = (640, 480)
-"""(width, height) of the frames of HO-3D and DexYCB, which K and the labels refer to."""
+"""(width, height) of the frames of HO-3D, DexYCB and STB."""
 _VERSION = 1
 
 
@@ -60,7 +60,9 @@ class RecordedDataset(HandDataset):
             if no frame is left.
     """
 
-    fps = 30.0
+    fps: float | None = 30.0
+    image_size: tuple[int, int] = IMAGE_SIZE
+    """(width, height) of the published images, which K, labels and detections refer to."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class RecordedDataset(HandDataset):
         dropped: Mapping[str, int],
     ) -> None:
         self.image_px = image_px
-        sizes = np.full((len(table.names), 2), IMAGE_SIZE)
+        sizes = np.full((len(table.names), 2), self.image_size)
         check_intrinsics(table.intrinsics, sizes, source)
         for points in (table.joints, table.vertices):
             if points is not None:
@@ -148,10 +150,10 @@ class RecordedDataset(HandDataset):
 
     def _pixels(self, index: int) -> np.ndarray:
         image = read_image(self.path(index))
-        if image.size != IMAGE_SIZE:
+        if image.size != self.image_size:
             raise ValueError(
                 f"{self.path(index)} is {image.size[0]}x{image.size[1]}; K and labels are those of "
-                f"the published {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]} images"
+                f"the published {self.image_size[0]}x{self.image_size[1]} images"
             )
         crop = crop_image(image, self._boxes[index], self.image_px)
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()

@@ -31,7 +31,7 @@ class SequenceSubset(HandDataset):
             )
         self.frames = tuple(segments[sequence])
         self.fps, self.convention = self.dataset.fps, self.dataset.convention
-        self.leaderboard = self.dataset.leaderboard
+        self.leaderboard, self.protocol = self.dataset.leaderboard, self.dataset.protocol
 
     def __len__(self) -> int:
         """Number of frames of the sequence."""

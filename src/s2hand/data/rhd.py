@@ -1,0 +1,276 @@
+"""RHD: rendered pictures of people, 320 x 320, with both of their hands labelled.
+
+Format: the Rendered Handpose Dataset of Zimmermann and Brox (ICCV 2017). Joints are those of the
+characters' own skeletons, in no mesh convention; OpenCV axes, metres. Stills, no sequences.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from s2hand.data.base import content_key
+from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detection_files import read_detections
+from s2hand.data.detections import SIDES, Detections
+from s2hand.data.frame_table import FrameTable
+from s2hand.data.recorded import RecordedDataset
+from s2hand.files import default_root
+from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
+from s2hand.pickles import NUMPY, Array, read_pickle, to_array
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "evaluation"]
+Hands = Literal["each", "dominant"]
+FOLDERS = {"train": "training", "evaluation": "evaluation"}
+MAX_ANNOTATION_BYTES = 2**29
+"""``anno_training.pickle`` holds about 100 MB."""
+
+_LAYOUT: Layout = {
+    "picture": ("<i8", ()),
+    "K": ("<f8", (3, 3)),
+    "joints": ("<f4", (2, NUM_JOINTS, 3)),
+    "visible": ("<i8", (2,)),
+    "extent": ("<f4", (2,)),
+}
+"""One row per picture: its number, K, joints (left hand first, common order), how many joints of
+each hand are visible, and the longer side of their box in pixels. NaN: None in the file."""
+_VERSION = 1
+
+
+class RhdDataset(RecordedDataset):
+    """The visible hands of RHD's pictures, one sample each; left hands are mirrored.
+
+    A hand is a sample when at least ``min_visible`` of its 21 joints are visible (``uv_vis``).
+    Pictures whose annotation has None in it are dropped and counted in training and refused in the
+    evaluation. Training drops hands without detection, too; evaluation takes the whole picture.
+
+    Args:
+        root: the folder that holds ``training`` and ``evaluation``.
+        detections: the path that :func:`read_detections` reads, or what it returns. Where the file
+            knows sides it is joined by picture (``00012``) and side, else, and where it is read
+            already, by sample (``00012/left``). Evaluation may do without (None).
+        split: ``train`` or ``evaluation``.
+        hands: ``each`` visible hand, or of every picture the ``dominant`` one: more joints
+            visible, of equals the larger one. Published numbers are of one hand for each picture;
+            how the original chooses it, from memory, is by pixels of its mask.
+        min_visible: joints, 1 to 21 (our definition).
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        labels: give joints, invisible ones too. There are no vertices (NaN).
+        skip: names of training samples (``00012/left``) to leave out.
+
+    Raises:
+        FileNotFoundError: for the first missing file that is needed.
+        ValueError: for malformed annotations, ones that name code, detections of other names, and
+            labels behind the camera.
+    """
+
+    convention = None
+    protocol = "rhd"
+    fps = None
+    image_size = (320, 320)
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        split: Split = "train",
+        hands: Hands = "each",
+        min_visible: int = 11,
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+        labels: bool = False,
+        skip: Sequence[str] = (),
+    ) -> None:
+        root, evaluation = Path(root), split == "evaluation"
+        if split not in FOLDERS or hands not in ("each", "dominant"):
+            raise ValueError(
+                f"split={split!r}, hands={hands!r}: use 'train' or 'evaluation', and 'each' or "
+                "'dominant'"
+            )
+        if not 1 <= min_visible <= NUM_JOINTS:
+            raise ValueError(f"min_visible={min_visible}: a number of joints, 1 to {NUM_JOINTS}")
+        if evaluation and skip:
+            raise ValueError("skip: the evaluation keeps every picture; leave skip out")
+        table, dropped = _read_table(root, split, hands, min_visible)
+        if not labels:
+            table = replace(table, joints=None)
+        kept = np.flatnonzero(~np.isin(table.names, list(skip)))
+        dropped["in the skip list"] = len(table.names) - len(kept)
+        table = table.rows(kept)
+        super().__init__(
+            table,
+            _join(detections, table),
+            keep_all=evaluation,
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=0.0,
+            source=f"{root} {split}",
+            dropped=dropped,
+        )
+
+    def segments(self) -> list[Sequence[int]]:
+        """No two samples follow each other in time."""
+        return [(index,) for index in range(len(self))]
+
+
+def read_annotations(path: Path) -> dict[str, np.ndarray]:
+    """The rows of an annotation file (:data:`_LAYOUT`), by picture; read once, then cached.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: naming the file, the picture and what does not fit.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; root must hold training/ and evaluation/")
+    status = path.stat()
+    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    folder = default_root() / f"rhd-labels-{content_key(version=_VERSION, file=stamp)}"
+    if not folder.is_dir():
+        content = read_pickle(path, NUMPY, MAX_ANNOTATION_BYTES, "an annotation file of RHD")
+        if not isinstance(content, dict) or not content:
+            raise ValueError(f"{path} holds no dict of pictures; is this RHD's anno file?")
+        write_cache(folder, len(content), _LAYOUT, _rows(path, content))
+    pictures = np.load(folder / "picture.npy", mmap_mode="r", allow_pickle=False)
+    return open_cache(folder, len(pictures), _LAYOUT)
+
+
+def _rows(path: Path, content: Mapping[Any, Any]) -> Iterator[dict[str, np.ndarray]]:
+    """One row for each picture, sorted by number."""
+    if not all(type(key) is int and 0 <= key < 10**6 for key in content):
+        raise ValueError(f"{path}: its keys are not the numbers of pictures")
+    for picture in sorted(content):
+        entry = content[picture]
+        try:
+            row = _row(entry)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}, picture {picture:05d}: {error}") from error
+        yield {"picture": np.array([picture]), **{name: row[name][None] for name in row}}
+
+
+def _row(entry: Any) -> dict[str, np.ndarray]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"a {type(entry).__name__} where a dict of xyz, uv_vis and K is expected")
+    xyz = _numbers(entry, "xyz", (2 * NUM_JOINTS, 3)).reshape(2, NUM_JOINTS, 3)
+    uv_vis = _numbers(entry, "uv_vis", (2 * NUM_JOINTS, 3)).reshape(2, NUM_JOINTS, 3)
+    K = _numbers(entry, "K", (3, 3))
+    if any(np.isnan(values).all() for values in (xyz, uv_vis, K)):
+        K = np.full((3, 3), np.nan)  # None: the picture cannot be used
+    seen = np.nan_to_num(uv_vis[..., 2]) > 0.5
+    box = np.where(seen[..., None], uv_vis[..., :2], np.nan)
+    extent = [np.ptp(hand[used], axis=0).max() if used.any() else 0.0
+              for hand, used in zip(box, seen, strict=True)]  # fmt: skip
+    return {
+        "K": K,
+        "joints": xyz[:, list(TO_COMMON["rhd"])],
+        "visible": seen.sum(1),
+        "extent": np.array(extent),
+    }
+
+
+def _numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of an annotation; NaN for None."""
+    if key not in entry:
+        raise ValueError(f"no {key!r} in it; is this RHD's anno file?")
+    value = entry[key]
+    if value is None:
+        return np.full(shape, np.nan)
+    if not isinstance(value, Array):
+        raise ValueError(f"{key} is a {type(value).__name__}, not an array")
+    array = to_array(value)
+    if array.shape != shape:
+        raise ValueError(f"{key} has shape {array.shape}, expected {shape}")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{key} is not finite")
+    return array
+
+
+def _read_table(
+    root: Path, split: Split, hands: Hands, min_visible: int
+) -> tuple[FrameTable, dict[str, int]]:
+    """The samples of a split by picture, left hand first; hands left out, by reason."""
+    folder = root / FOLDERS[split]
+    path = folder / f"anno_{FOLDERS[split]}.pickle"
+    rows = read_annotations(path)
+    complete = np.isfinite(rows["K"]).all((1, 2))
+    if split == "evaluation" and not complete.all():
+        picture = rows["picture"][int(np.argmin(complete))]
+        raise ValueError(f"{path}: None in picture {picture:05d}; the evaluation keeps every one")
+    chosen = _choose(rows["visible"], rows["extent"], hands, min_visible) & complete[:, None]
+    picture, side = np.nonzero(chosen)
+    if not len(picture):
+        raise ValueError(f"{path}: no hand has {min_visible} visible joints")
+    numbers = rows["picture"][picture]
+    files = [_image(folder / "color", number) for number in numbers.tolist()]
+    table = FrameTable(
+        names=[f"{n:05d}/{('left', 'right')[s]}" for n, s in zip(numbers, side, strict=True)],
+        numbers=2 * numbers,  # never one after the other
+        files=files,
+        intrinsics=rows["K"][picture],
+        left=side == 0,
+        joints=rows["joints"][picture, side].astype(np.float64),
+    )
+    hidden = (rows["visible"] < min_visible) & complete[:, None]
+    reasons = {
+        "None in the annotation": 2 * int((~complete).sum()),
+        f"fewer than {min_visible} joints visible": int(hidden.sum()),
+        "not the dominant hand": 2 * int(complete.sum()) - int(hidden.sum()) - len(picture),
+    }
+    return table, reasons
+
+
+def _choose(
+    visible: Int[np.ndarray, "n 2"],
+    extent: Float[np.ndarray, "n 2"],
+    hands: Hands,
+    min_visible: int,
+) -> Bool[np.ndarray, "n 2"]:
+    """Which hands of each picture are samples."""
+    usable = visible >= min_visible
+    if hands == "each":
+        return usable
+    rank = visible + 1e-6 * extent  # more joints first, then pixels
+    right = rank[:, 1] > rank[:, 0]
+    return usable & np.stack([~right, right], 1)
+
+
+def _image(folder: Path, number: int) -> Path:
+    """A picture's file: png as published, or jpg."""
+    for suffix in (".png", ".jpg"):
+        if (path := folder / f"{number:05d}{suffix}").is_file():
+            return path
+    raise FileNotFoundError(
+        f"{folder / f'{number:05d}'}.png: no such picture, nor a jpg; unpack the whole archive"
+    )
+
+
+def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
+    """Detections by the samples' names; files that know sides name pictures, others samples."""
+    if detections is None or isinstance(detections, Detections):
+        return detections
+    count = len(table.names)
+    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    repaired: Counter[str] = Counter()
+    for side in SIDES:
+        rows = np.flatnonzero(table.left == (side == "left"))
+        if not len(rows):
+            continue
+        part = read_detections(detections, side)
+        if part.side is None:  # one row would be taken for either hand of its picture
+            return part.of_images(table.names)
+        part = part.of_images([table.files[row].stem for row in rows.tolist()])
+        part = part.on_frames(np.full((len(rows), 2), RhdDataset.image_size))
+        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+        repaired += Counter(part.repaired)
+    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))
