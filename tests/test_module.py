@@ -175,6 +175,18 @@ def test_gradients_are_clipped_in_mixed_precision_too(smoke: DictConfig) -> None
     assert norms == pytest.approx([1e-3, 1e-3], rel=1e-3)
 
 
+def test_pixels_are_augmented_in_full_precision(smoke: DictConfig) -> None:
+    OmegaConf.update(smoke, "augment", {"_target_": "s2hand.data.augment.Augment"}, force_add=True)
+    module = make_module(smoke)
+    module.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    batch = HandBatch.stack([PlainFrames(2)[i] for i in range(2)])
+    exact = module._augmented(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = module._augmented(batch)
+    torch.testing.assert_close(mixed.camera.intrinsics, exact.camera.intrinsics, atol=0, rtol=0)
+    torch.testing.assert_close(mixed.image, exact.image, atol=0, rtol=0)
+
+
 def test_frozen_stages_stay_as_they_are(smoke: DictConfig) -> None:
     OmegaConf.update(smoke, "data.cache_features", False)  # the whole encoder runs in every step
     smoke.trainer.max_steps = 2
