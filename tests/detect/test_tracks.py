@@ -82,6 +82,41 @@ def test_a_hand_that_comes_back_elsewhere_is_the_same() -> None:
     assert track.frames == [*range(10), *range(50, 60)]
 
 
+def test_a_hand_that_comes_beside_another_is_a_new_one() -> None:
+    """The first goes while the second is there: whose the third is, a picture cannot tell."""
+    frames = [[h] for h in moving(60, 900)]
+    for i in range(10):
+        frames[i].append(hand(0))
+        frames[40 + i].append(hand(0))
+    assert sorted(len(track.frames) for track in follow(frames)) == [10, 10, 60]
+
+
+spans = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 25)), min_size=1, max_size=6)
+
+
+@given(spans)
+def test_only_hands_that_were_alone_come_back(spans: list[tuple[int, int]]) -> None:
+    """Right hands, each at a place of its own: a track goes on elsewhere only if none is beside."""
+    seen = [range(begin, begin + length) for begin, length in spans]
+    total = max(span.stop for span in seen)
+    frames = [
+        [hand(1000 * k) for k, span in enumerate(seen) if number in span] for number in range(total)
+    ]
+    tracks = follow(frames, min_frames=1)
+    found = [(f, round(x / 1000)) for t in tracks for f, x in zip(t.frames, places(t), strict=True)]
+    assert sorted(found) == sorted((f, k) for k, span in enumerate(seen) for f in span)
+    for track in tracks:
+        assert (np.diff(track.frames) > 0).all()
+        way = [round(x / 1000) for x in places(track)]
+        for i in np.flatnonzero(np.diff(way)):
+            gone, back = track.frames[i], track.frames[i + 1]
+            meanwhile = {k for number in range(gone + 1, back + 1) for k, span in enumerate(seen)
+                         if number in span}  # fmt: skip
+            assert meanwhile == {way[i + 1]}, "another hand was in sight"
+    if max(map(len, frames)) == 1:
+        assert len(tracks) == 1
+
+
 def test_what_is_seen_too_shortly_is_no_hand() -> None:
     frames = [[h] for h in moving(20)]
     frames[7] = [*frames[7], hand(900, side="left")]

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import track as progress
 from torch import Tensor
 
 from s2hand.cli.film import DRAWN, FILMS, DrawnHand, check_one_size, write_film
 from s2hand.cli.inference import OVERLAY_PX, batches, frame_stems, frames_record, predict
+from s2hand.cli.progress import progress
 from s2hand.cli.summary import TrackSummary, summarise
 from s2hand.cli.track_files import TrackFiles, frame_facts, track_facts, write_moving_hand
 from s2hand.data.frames import FramesDataset
@@ -146,7 +145,7 @@ def _codes(
     """The first pass: what the network says of each frame, and how much the frame counts."""
     todo = batches(dataset, rows.tolist(), options.batch_size)
     count = -(-len(rows) // options.batch_size)
-    for batch in progress(todo, "predicting", count, console=Console(stderr=True), transient=True):
+    for batch in progress(todo, "predicting", count, "batch"):
         code = predict(module, batch, options.refine_steps).hand.code
         yield code[:, 0], frame_weights(batch.confidence)[:, 0]
 
@@ -163,7 +162,7 @@ def _posed(
     """The second pass: pose the track; numbers and meshes go to files, the rest to the pictures."""
     draw = bool(set(DRAWN) & set(options.formats))
     starts = range(0, len(span.rows), options.batch_size)
-    for start in progress(starts, "writing", console=Console(stderr=True), transient=True):
+    for start in progress(starts, "writing", len(starts), "batch"):
         part = slice(start, start + options.batch_size)
         rows = span.rows[part].tolist()
         camera = dataset.camera[rows, None].to(module.device)

@@ -20,7 +20,7 @@ from s2hand.build import load, make_data
 from s2hand.checkpoint import checkpoint_file
 from s2hand.cli.adapt import adapt, check_choices, clip_options, predict_video
 from s2hand.cli.app import quiet_libraries
-from s2hand.cli.detect import detect
+from s2hand.cli.detection import detect
 from s2hand.cli.stages import Stages, file_hash
 from s2hand.cli.strip import write_strip
 from s2hand.cli.summary import TrackSummary

@@ -10,10 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.errors import print_error
+from s2hand.cli.errors import INTERRUPTED, print_error
 from s2hand.view.address import is_local
-from s2hand.view.page import write_viewer
-from s2hand.view.recording import open_recording
 
 _EPILOG = """\
 examples:
@@ -23,6 +21,10 @@ examples:
 FOLDER is what s2hand-video, s2hand-predict or s2hand-adapt wrote of a video. The page hands out the
 track's own files (track.npz, hand.glb, ...) and no other. Of a remote machine, forward the port:
 ssh -L 8080:127.0.0.1:8080 MACHINE.
+
+There is no password, and viser, which serves the page, does not check who speaks to it: while it
+runs, any other page that is open in a browser of this machine could look at the hand, move it and
+take its files. It listens to this machine alone unless --host says otherwise; end it when done.
 """
 
 
@@ -32,18 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         if options.html is not None:
-            title = options.folder.resolve().name
-            path = write_viewer(options.html, options.folder, title)
-            console.print(f"page: [bold]{escape(str(path))}[/], {path.stat().st_size / 1e6:.1f} MB")
+            _write(options, console)
         else:
             _serve(options, console)
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
         print_error(str(error))
         return 1
     return 0
 
 
+# What follows imports torch and all: whoever asks for --help need not wait for it.
+
+
+def _write(options: argparse.Namespace, console: Console) -> None:
+    from s2hand.view.page import write_viewer
+
+    path = write_viewer(options.html, options.folder, options.folder.resolve().name)
+    console.print(f"page: [bold]{escape(str(path))}[/], {path.stat().st_size / 1e6:.1f} MB")
+
+
 def _serve(options: argparse.Namespace, console: Console) -> None:
+    from s2hand.view.recording import open_recording
+
     recording = open_recording(options.folder)
     from s2hand.view.server import Viewer  # viser is an extra
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from s2hand.files import atomic_path, default_root
@@ -18,6 +20,8 @@ VARIABLE = "S2HAND_HAND_LANDMARKER"
 """Environment variable that says where the file lies."""
 PACKAGE = "mediapipe==0.10.14"
 """The last release whose wheel (Apache-2.0) holds both networks."""
+MEGABYTES = 36
+"""Of the wheel, which pip fetches."""
 _NETWORKS = {
     "hand_detector.tflite": (
         "mediapipe/modules/palm_detection/palm_detection_full.tflite",
@@ -34,34 +38,56 @@ _LOCAL_HEADER = 30  # bytes before the name of a zip's entry
 _PADDING_FIELD = 0xD935  # extra field for alignment, as Android's zipalign has it
 
 
+def model_path(path: Path | None = None) -> Path:
+    """Where the model file has to lie: ``path``, or where the environment says, or in the cache."""
+    said = os.environ.get(VARIABLE)
+    return path or (Path(said) if said else _cached())
+
+
 def find_model(path: Path | None = None) -> Path:
-    """The model file: ``path``, or where the environment says, or in the cache.
+    """The model file at :func:`model_path`; of another maker, it may hold other networks.
 
     Raises:
-        FileNotFoundError: naming the places and the command that makes one.
+        FileNotFoundError: naming the place and the command that makes one.
     """
-    said = os.environ.get(VARIABLE)
-    chosen = path or (Path(said) if said else default_root() / FILE_NAME)
+    chosen = model_path(path)
     if not chosen.is_file():
         raise FileNotFoundError(
             f"{chosen}: no hand model there; `s2hand-detect --get-model` makes it once (a download "
-            f"of 36 MB), or say where it lies with --model FILE or {VARIABLE}=FILE"
+            f"of {MEGABYTES} MB), or say where it lies with --model FILE or {VARIABLE}=FILE"
         )
     return chosen
 
 
-def get_model(path: Path | None = None) -> Path:
-    """Make the model file from the wheel of :data:`PACKAGE`, which pip fetches; its path.
+def get_model(path: Path | None, say: Callable[[str], None]) -> Path:
+    """Make the model file at :func:`model_path` from the wheel of :data:`PACKAGE`; its path.
 
-    Nothing is made where the cache (or ``path``) has it already.
+    Nothing is made where one with the known networks lies already. Another one is replaced in the
+    cache, and left alone elsewhere, where a person has put it.
+
+    Args:
+        path: where, if not where the environment says or in the cache.
+        say: told, before it begins, what is fetched and why.
 
     Raises:
         RuntimeError: if pip cannot fetch the package, with its last words.
-        ValueError: if the networks in it are not the ones known.
+        ValueError: naming the file, if other networks lie where a person said, or the wheel's are
+            not the ones known.
     """
-    path = path or default_root() / FILE_NAME
-    if path.is_file():
-        return path
+    chosen = model_path(path)
+    if chosen.exists():
+        try:
+            _read(chosen, {name: digest for name, (_, digest) in _NETWORKS.items()})
+        except ValueError as error:
+            if chosen != _cached():
+                raise ValueError(f"{error}; remove it to have it made again") from error
+            say(f"{error}: it is made again")
+        else:
+            return chosen
+    say(
+        f"pip fetches {PACKAGE} ({MEGABYTES} MB, Apache-2.0) from the index it is set to, PyPI if "
+        f"none; its two hand networks become {chosen}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--dest", folder,
@@ -72,37 +98,26 @@ def get_model(path: Path | None = None) -> Path:
         if done.returncode or not wheels:
             words = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise RuntimeError(f"pip could not fetch {PACKAGE}: {words[-1]}")
-        write_model(path, networks_of(wheels[0]))
-    return path
+        write_model(chosen, networks_of(wheels[0]))
+    return chosen
 
 
 def networks_of(wheel: Path) -> dict[str, bytes]:
-    """The two networks of a wheel, by the names that the model file gives them.
+    """The two networks of a wheel of :data:`PACKAGE`, by their names in the model file.
 
     Raises:
-        ValueError: if one is missing or another one than is known.
+        ValueError: naming the file, if it is damaged, or one is missing or another than is known.
     """
-    networks = {}
-    with _opened(wheel) as archive:
-        for name, (member, digest) in _NETWORKS.items():
-            if member not in archive.namelist():
-                raise ValueError(f"{wheel.name} holds no {member}; it should be of {PACKAGE}")
-            content = archive.read(member)
-            found = hashlib.sha256(content).hexdigest()
-            if found != digest:
-                raise ValueError(f"{member} of {wheel.name} has SHA-256 {found}, not {digest}")
-            networks[name] = content
-    return networks
-
-
-def _opened(wheel: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(wheel)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{wheel.name} is damaged ({error})") from error
+        contents = _read(wheel, dict(_NETWORKS.values()))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; fetch it again, after `pip cache purge` if it stays so"
+        ) from error
+    return {name: contents[member] for name, (member, _) in _NETWORKS.items()}
 
 
-def write_model(path: Path, networks: dict[str, bytes]) -> None:
+def write_model(path: Path, networks: Mapping[str, bytes]) -> None:
     """Bundle networks as MediaPipe's Tasks read them: a zip, stored, each aligned to 64 bytes."""
     with (
         atomic_path(path) as temporary,
@@ -115,3 +130,24 @@ def write_model(path: Path, networks: dict[str, bytes]) -> None:
             padding = -begin % _ALIGNMENT
             entry.extra = struct.pack("<HH", _PADDING_FIELD, padding) + bytes(padding)
             bundle.writestr(entry, content)
+
+
+def _cached() -> Path:
+    return default_root() / FILE_NAME
+
+
+def _read(path: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
+    """Members of a zip, each of the SHA-256 that it must have; ValueError naming the file."""
+    contents = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member, digest in digests.items():
+                contents[member] = archive.read(member)
+                found = hashlib.sha256(contents[member]).hexdigest()
+                if found != digest:
+                    raise ValueError(f"{member} in {path} has SHA-256 {found}, not {digest}")
+    except KeyError as error:
+        raise ValueError(f"{path} holds no {member}, which {PACKAGE} has") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    return contents

@@ -44,25 +44,19 @@ def follow(frames: Sequence[Sequence[FoundHand]], min_frames: int = 3) -> list[H
     """Hands of the frames of a video, joined over time; the one seen most comes first.
 
     A hand goes on where one lies near in the next frames (optimal assignment by the mean way of
-    its joints). One that was away longer is taken for the same if it is of the same side and no
-    other of that side is in sight meanwhile: it is one hand that comes back, as far as a picture
-    can tell. Tracks of fewer than ``min_frames`` frames are left out.
+    its joints). One that comes into sight while no other of its side is there is taken for the
+    hand of that side that was seen last, come back, as far as a picture can tell; beside another
+    one it is a new hand. What is seen in fewer than ``min_frames`` frames on end is no hand, but
+    in a video that has no more.
     """
     pieces: list[HandTrack] = []
     for number, hands in enumerate(frames):
         _extend(pieces, number, distinct(hands))
-    tracks: list[HandTrack] = []
-    for piece in sorted(pieces, key=lambda piece: piece.frames[0]):
-        if len(piece.frames) < min(min_frames, len(frames)):
-            continue
-        earlier = [t for t in tracks if t.side == piece.side and t.frames[-1] < piece.frames[0]]
-        if earlier:
-            last = max(earlier, key=lambda track: track.frames[-1])
-            for frame, hand in zip(piece.frames, piece.hands, strict=True):
-                last.add(frame, hand)
-        else:
-            tracks.append(piece)
-    return sorted(tracks, key=lambda track: -len(track.frames))
+    least = min(min_frames, len(frames))
+    return sorted(
+        _rejoined([piece for piece in pieces if len(piece.frames) >= least]),
+        key=lambda track: -len(track.frames),
+    )
 
 
 def by_side(frames: Sequence[Sequence[FoundHand]]) -> list[HandTrack]:
@@ -118,3 +112,23 @@ def _cost(piece: HandTrack, number: int, hand: FoundHand) -> float:
     if moved > _REACH + _REACH_PER_FRAME * missed:
         return float("inf")
     return moved + (_OTHER_SIDE if hand.side != piece.side else 0.0)
+
+
+def _rejoined(pieces: Sequence[HandTrack]) -> list[HandTrack]:
+    """Tracks of one piece or of several, each of which comes when the one before is gone."""
+    tracks: list[HandTrack] = []
+    spans = [(piece.side, piece.frames[0], piece.frames[-1]) for piece in pieces]
+    for i in sorted(range(len(pieces)), key=lambda i: spans[i][1]):
+        side, begin, _ = spans[i]
+        beside = any(
+            other == side and first <= begin <= last
+            for j, (other, first, last) in enumerate(spans) if j != i
+        )  # fmt: skip
+        gone = [t for t in tracks if t.side == side and t.frames[-1] < begin]
+        if gone and not beside:
+            last_seen = max(gone, key=lambda track: track.frames[-1])
+            for frame, hand in zip(pieces[i].frames, pieces[i].hands, strict=True):
+                last_seen.add(frame, hand)
+        else:
+            tracks.append(pieces[i])
+    return tracks

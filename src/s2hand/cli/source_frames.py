@@ -14,7 +14,7 @@ from s2hand.data.video import Pictures, Video, open_source, read_image
 _FPS = 30.0  # of pictures that follow each other; only their order matters
 
 
-class Recording:
+class SourceFrames:
     """The frames of a video, a picture or a folder of pictures, to be gone through once.
 
     Args:
