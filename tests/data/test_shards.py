@@ -7,6 +7,7 @@ import errno
 import functools
 import http.server
 import json
+import os
 import pickle
 import re
 import tarfile
@@ -291,9 +292,52 @@ class TestElsewhere:
         packed.prepare()
         assert_equal(packed[7], Colours(12)[7])
 
+    def test_s3(self, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        why = "pip install moto flask flask-cors s3fs: a stand-in for S3, and the way to it"
+        moto = pytest.importorskip("moto.server", reason=why)
+        pytest.importorskip("s3fs", reason=why)
+        import boto3
+
+        running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        running.start()
+        try:
+            url = "http://{}:{}".format(*running.get_host_and_port())
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                monkeypatch.setenv(name, "test")
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+            client = boto3.client("s3", region_name="us-east-1")
+            client.create_bucket(Bucket="hands")
+            for file in shards.iterdir():
+                client.upload_file(str(file), "hands", f"set/{file.name}")
+            packed = PackedDataset("s3://hands/set")
+            packed.prepare()
+            data = HandDataModule(val=lambda: packed, batch_size=4, num_workers=2)
+            found = HandBatch.cat(list(data.in_order("val")))
+            assert_equal(found, HandBatch.stack([Colours(12)[i] for i in range(12)]))
+            client.delete_object(Bucket="hands", Key="set/frames-000003.tar")
+            with pytest.raises(
+                FileNotFoundError, match=r"s3://hands/set/frames-000003\.tar is mis"
+            ):
+                packed[7]
+        finally:
+            running.stop()
+
     def test_an_unknown_scheme_says_what_to_install(self) -> None:
         with pytest.raises(ValueError, match=r"nope://a: .*s2hand\[shards\]"):
             PackedDataset("nope://a")
+
+    def test_any_error_of_a_file_system_names_the_file(self, shards: Path) -> None:
+        class OddError(Exception):
+            """As clients of object stores have them."""
+
+        class Files:
+            def cat_file(self, *_: Any, **__: Any) -> bytes:
+                raise OddError("no credentials")
+
+        packed = PackedDataset(shards)
+        packed._files = (os.getpid(), Files(), "x")  # type: ignore[assignment]
+        with pytest.raises(OSError, match=r"frames-000000\.tar cannot be read: no credentials"):
+            packed[0]
 
     def test_a_worker_is_sent_no_connection(self, shards: Path) -> None:
         packed = PackedDataset(shards)

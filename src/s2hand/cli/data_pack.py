@@ -100,7 +100,7 @@ def _pack_split(
     options: argparse.Namespace, console: Console, dataset: HandDataset, folder: Path
 ) -> None:
     if packed_before(dataset, folder, options.raw):
-        console.print(f"{folder}: packed before", highlight=False)
+        console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
         return
     index = pack(dataset, folder, options.raw, options.shard_mb * 2**20, options.workers)
     console.print(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -105,10 +106,8 @@ class PackedDataset(HandDataset):
         """See that every shard is there in its size, before hours are spent on some of them."""
         files, root = self._open()
         for name, size, _ in self.index.shards:
-            try:
+            with self._naming(name):
                 found = files.info(f"{root}/{name}").get("size")
-            except FileNotFoundError as error:
-                raise self._missing(name) from error
             if found is not None and found != size:  # some servers do not say
                 raise ValueError(
                     f"{self.path}/{name} has {found} bytes, not {size}: it is cut short or of "
@@ -131,13 +130,20 @@ class PackedDataset(HandDataset):
 
     def _read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         files, root = self._open()
-        try:
-            return bytes(files.cat_file(f"{root}/{name}", start, end))
-        except FileNotFoundError as error:
-            raise self._missing(name) from error
+        with self._naming(name):
+            # By name: s3fs has a version before them.
+            return bytes(files.cat_file(f"{root}/{name}", start=start, end=end))
 
-    def _missing(self, name: str) -> FileNotFoundError:
-        return FileNotFoundError(
-            f"{self.path}/{name} is missing: copy it, too, or pack the dataset anew "
-            "(s2hand-data pack); a packed set is a folder of index.json and frames-*.tar"
-        )
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Errors of any file system, which may be its own kind of exception, as one of ours."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.path}/{name} is missing: copy it, too, or pack the dataset anew "
+                "(s2hand-data pack); a packed set is a folder of index.json and frames-*.tar"
+            ) from error
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            raise OSError(f"{self.path}/{name} cannot be read: {said}") from error

@@ -1,0 +1,134 @@
+"""``s2hand-data pack``: what it writes, refuses, and that a run cannot tell it from the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fixtures.freihand import FreiHandTree
+from fixtures.runs import Interrupt, compose_config, fit
+from s2hand.cli.data import main
+from s2hand.data.packed import PackedDataset
+
+SMOKE = ["experiment=smoke"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three sets of the smoke experiment; read only."""
+    folder = tmp_path_factory.mktemp("packed") / "shards"
+    assert main(["pack", str(folder), *SMOKE]) == 0
+    return folder
+
+
+def packed_config(smoke: DictConfig, shards: Path) -> DictConfig:
+    """The smoke run, told to read shards."""
+    cfg = smoke.copy()
+    paths = [f"dataset.{split}={shards / split}" for split in ("train", "val", "test")]
+    packed = compose_config("train", "data=packed", *paths, "data.num_workers=0")
+    packed.data.batch_size = cfg.data.batch_size
+    OmegaConf.set_struct(cfg, False)
+    cfg.update(dataset=packed.dataset, data=packed.data, name="packed")
+    return cfg
+
+
+def test_a_run_learns_from_shards_what_it_learns_from_files(
+    smoke: DictConfig, shards: Path
+) -> None:
+    ours, theirs = fit(packed_config(smoke, shards)), fit(smoke)
+    for name, value in theirs[0].state_dict().items():
+        assert torch.equal(ours[0].state_dict()[name], value), name
+    losses = [trainer.callback_metrics["train/loss"] for _, trainer in (ours, theirs)]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_from_shards_goes_on_where_it_was_stopped(smoke: DictConfig, shards: Path) -> None:
+    cfg = packed_config(smoke, shards)
+    whole, _ = fit(cfg)
+    cfg.name = "stopped"
+    with pytest.raises(SystemExit):
+        fit(cfg, [Interrupt("on_train_batch_end", 1)])
+    resumed, _ = fit(cfg)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_it_says_what_it_wrote_and_writes_nothing_twice(
+    freihand: FreiHandTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "shards"
+    source = ["data=freihand", f"dataset.root={freihand.root}"]
+    source += ["data.train.val_count=2", "data.val.val_count=2"]
+    source += [f"dataset.detections={freihand.training_detections}"]
+    command = ["pack", str(out), *source, "+data.train.labels=true", "--split", "train", "val"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{out}/train: 5 frames, 1 shards" in said
+    assert f"{out}/val: 2 frames" in said
+    assert "with labels" in said
+    assert sorted(path.name for path in out.iterdir()) == ["train", "val"]
+    assert PackedDataset(out / "train")[0].labels is not None
+    before = (out / "train" / "index.json").stat().st_mtime_ns
+    assert main(command) == 0
+    assert f"{out}/train: packed before" in capsys.readouterr().out
+    assert (out / "train" / "index.json").stat().st_mtime_ns == before
+    for other in (["data.train.image_px=64"], ["--raw"], ["data.train.labels=false"]):
+        assert main([*command[:4], *other, *command[4:]]) == 1
+        message = capsys.readouterr().err
+        assert f"{out}/train holds another set (FreiHandDataset, 5 frames" in message
+        assert "choose another folder" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["data=freihand", "dataset.root=x"], "dataset.detections is missing"),
+        (["data=freihnd"], "data/freihnd"),
+        (["experiment=smoke", "data.train.colour=1"], "colour"),
+        (["experiment=own_video", "dataset.source=a", "dataset.detections=b", "--split", "val"],
+         "no val set"),
+        (["data=freihand", "dataset.root=none", "dataset.detections=d.json"], "none/training_K"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_message_and_leave_nothing(
+    tmp_path: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", str(tmp_path / "out"), *arguments]) == 1
+    message = capsys.readouterr().err
+    assert said in message
+    assert "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train").mkdir()
+    assert main(["pack", str(tmp_path), *SMOKE, "--split", "train"]) == 1
+    assert "train exists and holds no packed set" in capsys.readouterr().err
+
+
+def test_check_finds_every_damaged_frame(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert main(["check", "packed", str(shards / "val"), "--contact-sheet", str(sheet)]) == 0
+    assert sheet.is_file()
+    (copy := tmp_path / "copy").mkdir()
+    for file in (shards / "val").iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    offsets = json.loads((copy / "index.json").read_text())["offsets"]
+    data = bytearray((copy / "frames-000000.tar").read_bytes())
+    for frame in (3, 9):
+        data[offsets[frame] + 100] ^= 1
+    (copy / "frames-000000.tar").write_bytes(data)
+    capsys.readouterr()
+    assert main(["check", "packed", str(copy)]) == 1
+    said = capsys.readouterr().out
+    for name in ("val/000003", "val/000009"):
+        assert f"frames-000000.tar: frame '{name}' is damaged (its checksum differs)" in said
+    assert said.count("is damaged") == 2
