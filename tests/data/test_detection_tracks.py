@@ -136,6 +136,21 @@ def test_every_form_lists_its_hands(tmp_path: Path) -> None:
     assert [(i.side, i.frames) for i in list_tracks(folder)] == [("left", 1)]
 
 
+def test_both_hands_of_an_openpose_folder_can_be_told_apart(tmp_path: Path) -> None:
+    """By the number that the list gives them, whichever is surer."""
+    hands = {"hand_left_keypoints_2d": [50, 50, 0.9] * 21,
+             "hand_right_keypoints_2d": [90, 90, 0.5] * 21}  # fmt: skip
+    (tmp_path / "0_keypoints.json").write_text(json.dumps({"people": [hands]}))
+    listed = list_tracks(tmp_path)
+    assert [(info.track, info.side) for info in listed] == [(1, "left"), (0, "right")]
+    for info in listed:
+        assert info.side is not None
+        found = read_detections(tmp_path, info.side, info.track)
+        assert found.keypoints[0, 0, 0] == {"left": 50, "right": 90}[info.side]
+    with pytest.raises(ValueError, match=r"track=0, side=left: .* left one track 1"):
+        read_detections(tmp_path, "left", 0)
+
+
 def test_a_file_of_one_hand_has_track_0(tmp_path: Path) -> None:
     clip = write_clip(tmp_path)
     assert len(clip.dataset(track=0)) == len(HAND)

@@ -35,8 +35,9 @@ def read_detections(path: str | Path, side: str = "right", track: int | None = N
         path: the file or folder.
         side: chooses the hand in OpenPose files and among tracks; a file that names its side must
             agree.
-        track: which hand of a file of several (:func:`list_tracks`); None is the first of the
-            side, with a warning that names the others. A file of one hand has track 0.
+        track: which hand of several (:func:`list_tracks`); None is the first of the side, with a
+            warning that names the others. In an OpenPose folder 0 is the right hand and 1 the
+            left; a file of one hand has track 0.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -53,10 +54,15 @@ def read_detections(path: str | Path, side: str = "right", track: int | None = N
     content = None if path.is_dir() else read_json(path)
     if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
         return read_track_detections(path, content, side, track)
-    if track:
-        raise ValueError(f"track={track}: {path} holds one hand of a side; leave track out")
     if content is None:
+        if track not in (None, SIDES.index(side)):
+            raise ValueError(
+                f"track={track}, side={side}: of an OpenPose folder like {path} the right hand is "
+                "track 0 and the left one track 1; leave track out"
+            )
         return _read_openpose(path, side)
+    if track:
+        raise ValueError(f"track={track}: {path} holds one hand; leave track out")
     if isinstance(content, dict):
         return _read_own(path, content, side)
     if isinstance(content, list) and len(content) == 3:
@@ -77,12 +83,12 @@ def list_tracks(path: str | Path) -> list[TrackInfo]:
     content = read_json(path) if path.is_file() else None
     if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
         return track_infos(path, content)
-    if isinstance(content, dict) and content.get("side") in SIDES:
-        sides = [content["side"]]
+    if content is None:
+        found = [(number, read_detections(path, side)) for number, side in enumerate(SIDES)]
     else:
-        sides = list(SIDES if path.is_dir() else SIDES[:1])
-    found = [read_detections(path, side) for side in sides]
-    infos = [track_info(0, one.side, one.confidence) for one in found]
+        side = content.get("side") if isinstance(content, dict) else None
+        found = [(0, read_detections(path, side if side in SIDES else SIDES[0]))]
+    infos = [track_info(number, one.side, one.confidence) for number, one in found]
     return sorted((info for info in infos if info.frames), key=lambda info: -info.total)
 
 
