@@ -158,9 +158,8 @@ class S2Hand(pl.LightningModule):
         ``test/<protocol>/...`` are the results of the test set's benchmark.
         """
         self._log_split("test")
-        if self._benchmark is not None:
-            name = self.protocol or self.trainer.datamodule.dataset("test").protocol  # type: ignore[attr-defined]
-            self._log_values(f"test/{name}", self._benchmark)
+        if self._benchmark is not None and self._benchmark.update_called:
+            self._log_values(f"test/{self._benchmark.name}", self._benchmark)
         if self.metrics["mean_pose"].update_called:
             self._log_metrics("mean_pose", "mean_pose")
 
@@ -170,7 +169,9 @@ class S2Hand(pl.LightningModule):
             self._log_metrics(split, "sequences")
 
     def _log_metrics(self, prefix: str, name: str) -> None:
-        metric: Any = self.metrics[name]
+        self._log_values(prefix, self.metrics[name])
+
+    def _log_values(self, prefix: str, metric: Any) -> None:
         values = metric.compute()
         self.log_dict({f"{prefix}/{key}": value.float() for key, value in values.items()})
         metric.reset()
