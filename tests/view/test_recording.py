@@ -35,7 +35,7 @@ def test_the_timeline_is_all_frames_that_were_looked_at(folder: Path) -> None:
     assert len(recording.rows) == FRAMES
     assert recording.fps == 30
     assert recording.facts["Frames"] == f"{FRAMES}, {GAP[1] - GAP[0]} without a hand"
-    assert recording.facts["2D error, mean"] == "3.5 px of a 224 px crop"
+    assert recording.facts["2D error, mean"] == "3.1 px of a 224 px crop"
     assert recording.image_size == (225, 225)  # whose middle pixel is (112, 112)
 
 

@@ -89,7 +89,7 @@ def predict_track(
                 options.formats, span.fps / dataset.every,
             )  # fmt: skip
         deque(hands, maxlen=0)  # what no picture asked for, and the end of the progress bar
-        facts = track_facts(hand, dataset, span, options.smooth_sigma)
+        facts = track_facts(hand, dataset, span, errors, options.smooth_sigma)
         record = files.finish(frame_facts(dataset, span, errors), facts)
     write_moving_hand(out, options.formats, hand, record)
     return summarise(dataset, span, record["joints"], errors)

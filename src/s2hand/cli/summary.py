@@ -12,19 +12,18 @@ from jaxtyping import Float
 from rich.table import Table
 
 from s2hand.data.frames import FramesDataset
+from s2hand.metric.hands import CONFIDENT
 from s2hand.metric.motion import MotionErrors
 from s2hand.track import Span
-
-_CONFIDENT = 0.5
 
 
 @dataclass(frozen=True)
 class TrackSummary:
     """A track in numbers; None where it is too short for one, or nothing was detected well enough.
 
-    2D errors are over keypoints with confidence above 0.5, in pixels of the 224 crop. Jitter is the
-    mean second difference of joints relative to the wrist, per step of the track, within runs of
-    frames without a gap.
+    2D errors are those of :func:`confident_errors`, in pixels of the 224 crop. Jitter is the mean
+    second difference of joints relative to the wrist, per step of the track, within runs of frames
+    without a gap; ``_s2`` is the same in seconds, at the track's mean frame rate.
     """
 
     frames: int
@@ -51,12 +50,27 @@ class TrackSummary:
         table = Table("track", "")
         table.columns[1].justify = "right"
         table.add_row("frames with a hand", str(self.frames))
-        table.add_row("gaps", f"{self.gaps} ({self.missing_frames} frames)")
+        table.add_row("gaps", f"{self.gaps} ({counted(self.missing_frames, 'frame')})")
         table.add_row("2D error, mean", text(self.error_2d_mean_px, "px of 224"))
         table.add_row("2D error, median", text(self.error_2d_median_px, "px of 224"))
         table.add_row("jitter, root-relative", text(self.jitter_mm_frame2, "mm/frame²"))
-        table.add_row("the same in seconds", text(self.jitter_mm_s2, "mm/s²"))
         return table
+
+
+def confident_errors(
+    dataset: FramesDataset, span: Span, errors: Float[np.ndarray, "n 21"]
+) -> Float[np.ndarray, " k"]:
+    """The 2D distances to keypoints with confidence above 0.5, of all frames of a track together.
+
+    The one 2D error that is told to a person: by the commands, the pages, and the track's own file
+    (``error_2d_confident_px``).
+    """
+    return errors[dataset.confidence[span.rows].numpy() > CONFIDENT]
+
+
+def counted(count: int, what: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def summarise(
@@ -66,7 +80,7 @@ def summarise(
     errors: Float[np.ndarray, "n 21"],
 ) -> TrackSummary:
     """The summary of a track, of joints in metres and 2D distances in pixels of the crop."""
-    confident = errors[dataset.confidence[span.rows].numpy() > _CONFIDENT]
+    confident = confident_errors(dataset, span, errors)
     motion = MotionErrors("root", fps=span.fps, stride=dataset.every)
     motion.update(torch.from_numpy(joints)[None], frames=torch.from_numpy(span.numbers)[None])
     jitter = motion.compute()

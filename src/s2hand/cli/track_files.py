@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from typing_extensions import Self
 
+from s2hand.cli.summary import confident_errors
 from s2hand.data.crops import CROP_PX
 from s2hand.data.frames import FramesDataset
 from s2hand.export.about import describe
@@ -104,15 +105,21 @@ def frame_facts(
 
 
 def track_facts(
-    hand: ManoHead, dataset: FramesDataset, span: Span, smooth_sigma: float
+    hand: ManoHead,
+    dataset: FramesDataset,
+    span: Span,
+    errors: Float[np.ndarray, "n 21"],
+    smooth_sigma: float,
 ) -> dict[str, Any]:
-    """What a track says of itself beside the hand."""
+    """What a track says of itself beside the hand; ``errors`` are 2D distances per joint."""
+    seen = confident_errors(dataset, span, errors)
     return {
         "num_pca": hand.num_pca,
         "fps": float(span.fps),
         "frame_step": dataset.every,
         "gaps": span.gaps,
         "smooth_sigma": float(smooth_sigma),
+        **({"error_2d_confident_px": float(seen.mean())} if len(seen) else {}),
     }
 
 

@@ -57,7 +57,7 @@ def track_record(
         parts: :func:`small_part` of every frame's prediction, in order.
         seen: the arrays named in :data:`SEEN`, [n, ...].
         facts: the track's single values: ``num_pca``, ``fps``, ``frame_step``, ``smooth_sigma``,
-            ``gaps``.
+            ``gaps``, and ``error_2d_confident_px`` where a keypoint was seen well enough.
 
     Raises:
         ValueError: if the arrays are not of as many frames as there are predictions.

@@ -37,7 +37,10 @@ NAMES = (
 else. ST: HO-3D's scale-translation alignment, by the wrist and the middle finger's base. MPJPE and
 MPVPE: mean distance of joints, of vertices. AUC: area under PCK of the PA joints, 0 to 50 mm. F:
 share of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are against the
-detections, over keypoints with confidence above 0 and above 0.5."""
+detections, over keypoints with confidence above 0 and above :data:`CONFIDENT`."""
+
+CONFIDENT = 0.5
+"""Keypoints with more confidence than that are taken for seen, wherever a 2D error is reported."""
 
 
 class HandMetrics(Metric):
@@ -94,7 +97,7 @@ class HandMetrics(Metric):
     def _add_2d(self, prediction: Prediction, batch: HandBatch) -> None:
         errors = point_distances(prediction.joints_2d, batch.keypoints)
         self._add("error_2d_px", errors[batch.confidence > 0])
-        self._add("error_2d_confident_px", errors[batch.confidence > 0.5])
+        self._add("error_2d_confident_px", errors[batch.confidence > CONFIDENT])
 
     def _add_joints(self, prediction: Prediction, labels: Labels) -> None:
         predicted, true = _labelled(prediction.hand.joints, labels.joints)

@@ -86,16 +86,18 @@ class Recording:
     @property
     def facts(self) -> dict[str, str]:
         """The track in words."""
-        track, rows, error = self.track, self.rows, self.track["error_2d_px"].mean()
+        track, rows = self.track, self.rows
         missing = int((rows < 0).sum())
         seen = f"{len(rows)}" + (f", {missing} without a hand" if missing else "")
         smoothed = f"{track['smooth_sigma']:g} frames" if track["smooth_sigma"] else "none"
+        error = track.get("error_2d_confident_px")
+        distance = "-" if error is None else f"{error:.1f} px of a {track['crop_px']} px crop"
         return {
             "Hand": str(track["side"]),
             "Hand model": str(track["hand_model"]),
             "Frames": seen,
             "Frames per second": f"{self.fps:.4g}",
-            "2D error, mean": f"{error:.1f} px of a {track['crop_px']} px crop",
+            "2D error, mean": distance,
             "Smoothing": smoothed,
             "Lengths": "metres, camera space",
         }
