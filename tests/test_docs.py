@@ -107,8 +107,8 @@ def test_every_command_composes(file: str, line: str) -> None:
     words = [word for word in shlex.split(rest, comments=True) if word != "-m"]
     with initialize_config_module("s2hand.conf", version_base="1.3"):
         cfg = compose(program, [first_of_sweep(word) for word in words])
-    if program == "evaluate" and "_target_" in cfg.get("data", {}):
-        cfg.data.train = cfg.data.val = None  # an evaluation asks for neither
+    if program in ("evaluate", "ablate") and "_target_" in cfg.get("data", {}):
+        cfg.data.train = cfg.data.val = None  # measuring asks for neither
     OmegaConf.to_container(cfg, resolve=True)
 
 
