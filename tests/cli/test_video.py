@@ -224,9 +224,12 @@ def test_of_several_hands_the_one_seen_most_is_taken_and_the_others_named(
 ) -> None:
     two_hands(right, tmp_path / "two.json", [f"{i:06d}" for i in range(FRAMES)])
     both = Clip(right.source, tmp_path / "two.json", right.images)
-    assert run(both, tmp_path / "main", checkpoint, "--no-adapt") == 0
-    assert "not used: track 1: left hand, 2 frames" in capsys.readouterr().out
-    assert run(both, tmp_path / "other", checkpoint, "--no-adapt", "--track", "1") == 0
+    assert run(both, tmp_path / "main", checkpoint, "--no-adapt", "--side", "right") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not used: track 1: left hand, 2 frames" in said
+    choice = ["--side", "left", "--track", "1"]
+    assert f"{' '.join(choice)} takes it instead" in said
+    assert run(both, tmp_path / "other", checkpoint, "--no-adapt", *choice) == 0
     track = read_track(tmp_path / "other" / "track.npz")
     assert (track["side"], len(track["frames"])) == ("left", 2)
 

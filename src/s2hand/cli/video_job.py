@@ -94,7 +94,10 @@ class VideoJob:
             )
         for other in tracks:
             if other.track != fitting[0].track:
-                self.console.print(f"not used: {other}; --track {other.track} takes it instead")
+                side = f"--side {other.side} " if other.side else ""
+                self.console.print(
+                    f"not used: {other}; {side}--track {other.track} takes it instead"
+                )
         return fitting[0]
 
     def _config(self, detections: Path, track: TrackInfo) -> DictConfig:
