@@ -183,7 +183,10 @@ def test_freihand_is_trained_on_evaluated_and_written(
     last = run / "checkpoints" / "last.ckpt"
     assert run_command(main, f"checkpoint={last}", f"out={tmp_path}", "pred_json=true") == 0
     report = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(report["metrics"]["model"]) == NAMES
+    model = report["metrics"]["model"]
+    assert {name for name in model if "/" not in name} == NAMES
+    for own, official in (("pa_mpjpe_mm", "pa_mpjpe_mm"), ("f5_pa", "pa_f5"), ("f15", "f15")):
+        assert model[f"freihand/{official}"] == pytest.approx(model[own], rel=1e-5)
     joints, vertices = (np.array(x) for x in json.loads((tmp_path / "pred.json").read_text()))
     frames = len(freihand.evaluation_joints)
     assert joints.shape == (frames, 21, 3)
@@ -222,3 +225,16 @@ def test_errors_are_one_message(
     assert message.count("error:") == 1
     assert said in message
     assert "Traceback" not in message
+
+
+def test_another_protocol_can_be_asked_for(
+    checkpoint: Path, freihand: FreiHandTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "examples=1", "data=freihand"]
+    arguments += [f"dataset.root={freihand.root}", "data.num_workers=0", "data.test.image_px=64"]
+    assert run_command(main, *arguments, "protocol=stb_b") == 0
+    model = json.loads((tmp_path / "metrics.json").read_text())["metrics"]["model"]
+    own = {name for name in model if "/" in name}
+    assert own == {"stb_b/root9_mpjpe_mm", "stb_b/root9_auc_joints_20_50mm"}
+    assert run_command(main, *arguments, "protocol=stb") != 0
+    assert "protocol='stb'; known: freihand" in capsys.readouterr().err

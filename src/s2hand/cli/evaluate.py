@@ -165,6 +165,7 @@ def main(cfg: DictConfig) -> None:
     out = results_folder(cfg)
     trainer = measuring_trainer(cfg, out)
     module = load(cfg.checkpoint, hand=cfg.hand_file)
+    module.protocol = cfg.protocol
     use_checkpoint(trainer, cfg.checkpoint)
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
     data = make_data(OmegaConf.create({"data": data_config(cfg, record["config"]["data"])}), module)
