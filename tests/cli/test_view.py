@@ -14,6 +14,7 @@ import pytest
 from fixtures.tracks import write_track_folder
 from s2hand.cli import view
 from s2hand.cli.view import main
+from s2hand.view import page
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,27 @@ def test_it_says_who_else_can_see_it(
     said = capsys.readouterr().out
     assert "warning: whoever can reach 0.0.0.0 sees this hand and its video" in said
     assert "open http://0.0.0.0:" in said
+
+
+def test_help_says_who_could_speak_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "does not check which page of a browser speaks to it" in said
+    assert "any other page that is open in a browser of this machine could" in said
+    assert "It listens to this machine alone unless --host says otherwise" in said
+
+
+def test_ctrl_c_while_a_page_is_written_is_a_message(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def interrupt(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "write_viewer", interrupt)
+    assert main([str(folder), "--html", str(tmp_path / "x.html")]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 def test_a_busy_port_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

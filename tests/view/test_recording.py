@@ -98,6 +98,8 @@ def test_no_track_is_said_with_what_makes_one(tmp_path: Path) -> None:
     ({"frame_numbers": np.arange(7) * 10**12}, "are no timeline"),
     ({"gaps": np.array([[4, 10**15]])}, "are no timeline"),
     ({"frame_step": 0}, "frame_step=0 are no timeline"),
+    ({"frame_step": 1.5}, "frame_step=1.5 must be whole numbers; predict the video again"),
+    ({"frame_numbers": np.arange(7.0)}, "frame_numbers (float32) and frame_step=1 must be whole"),
     ({"fps": float("nan")}, "fps=nan"),
     ({"fps": 0.0}, "fps=0.0"),
 ])  # fmt: skip
@@ -106,6 +108,14 @@ def test_what_is_no_track_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         open_recording(changed(folder, tmp_path, **changes))
+
+
+@pytest.mark.parametrize("keep", [0, 100, -100])
+def test_a_track_that_is_cut_short_is_named(keep: int, folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "track.npz"
+    path.write_bytes((folder / "track.npz").read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"{path} is damaged .*: predict the video again"):
+        open_recording(tmp_path)
 
 
 def test_nothing_in_a_track_can_run(folder: Path, tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from fixtures.tracks import FRAMES, GAP, write_track_folder
+from fixtures.video import write_video
 from s2hand.view.address import check_address, is_local
+from s2hand.view.beside import Pictures
 from s2hand.view.recording import open_recording
 from s2hand.view.server import Viewer, _send
 
@@ -161,10 +164,54 @@ def test_old_folders_are_shown_with_what_they_have(
 ) -> None:
     viewer = Viewer(open_recording(write_track_folder(tmp_path / "out", files)), port=0)
     try:
-        assert len(viewer._pictures) == pictures
+        assert len(viewer._pictures.handles) == pictures
         assert viewer._hand._skins[0].visible
     finally:
         viewer.stop()
+
+
+@pytest.mark.parametrize(("keep", "pictures"), [(0, 0), (60, 0), (-400, 0), (-1, 2)])
+def test_a_broken_film_is_named_and_the_hand_is_shown_without(
+    keep: int, pictures: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut short, as a full disk leaves it; a byte at its end is none that is needed."""
+    folder = write_track_folder(tmp_path / "out", ("track.npz", "preview.mp4"))
+    film = folder / "preview.mp4"
+    film.write_bytes(film.read_bytes()[:keep])
+    viewer = Viewer(open_recording(folder), port=0)
+    try:
+        assert len(viewer._pictures.handles) == pictures
+        assert viewer._hand._skins[0].visible
+    finally:
+        viewer.stop()
+    assert (f"{film}" in caplog.text) == ("without pictures" in caplog.text) == (pictures == 0)
+
+
+def test_a_film_of_odd_width_is_cut_in_the_middle(tmp_path: Path) -> None:
+    folder = write_track_folder(tmp_path / "out", ("track.npz",))
+    frame = np.zeros((40, 101, 3), np.uint8)
+    frame[:, 50:] = 255
+    write_video(folder / "preview.mp4", [frame] * FRAMES)
+    left, right = Pictures(MagicMock(), open_recording(folder), 0).read(0)
+    assert left.shape == right.shape == (40, 50, 3)
+    assert left[:, :45].max() < 60 < 200 < right[:, 5:].min()
+
+
+def test_a_page_that_cannot_be_filled_leaves_no_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Viewer) -> None:
+        raise MemoryError
+
+    stopped: list[Viewer] = []
+    stop = Viewer.stop
+    monkeypatch.setattr(Viewer, "_add_files", fail)
+    monkeypatch.setattr(Viewer, "stop", lambda self: (stopped.append(self), stop(self)))
+    with pytest.raises(MemoryError):
+        Viewer(open_recording(folder), port=0)
+    (viewer,) = stopped
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", viewer.server.get_port()), timeout=5)
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,15 +23,17 @@ FOLDER is what s2hand-video, s2hand-predict or s2hand-adapt wrote of a video. Th
 track's own files (track.npz, hand.glb, ...) and no other. Of a remote machine, forward the port:
 ssh -L 8080:127.0.0.1:8080 MACHINE.
 
-There is no password, and viser, which serves the page, does not check who speaks to it: while it
-runs, any other page that is open in a browser of this machine could look at the hand, move it and
-take its files. It listens to this machine alone unless --host says otherwise; end it when done.
+There is no password, and viser, which serves the page, does not check which page of a browser
+speaks to it: while it runs, any other page that is open in a browser of this machine could look at
+the hand and its video, move it and take its files. It listens to this machine alone unless --host
+says otherwise. End it with Ctrl-C when you are done; a page written by --html has no server.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     console = Console(soft_wrap=True, highlight=False)
     try:
         if options.html is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,6 @@ KNOWN_FILES = {
     "overlay.mp4": "overlay",
 }
 """The files of a folder that viewers read and hand out; no other."""
-
 
 MAX_FRAMES = 10_000_000
 """Of a video: 46 hours at 60 frames per second."""
@@ -118,7 +119,10 @@ def open_recording(folder: Path) -> Recording:
             f"  s2hand-video VIDEO {folder}\n"
             "or with s2hand-adapt or s2hand-predict on a video, npz among its formats"
         )
-    track = read_track(path)
+    try:
+        track = read_track(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}): predict the video again") from error
     _check(path, track)
     return Recording(folder, track)
 
@@ -129,6 +133,11 @@ def _check(path: Path, track: Record) -> None:
     if missing:
         raise ValueError(f"{path} lacks {missing[0]!r}: is it a whole s2hand.track/1 file?")
     numbers, step = track["frame_numbers"], track["frame_step"]
+    if numbers.dtype.kind not in "iu" or not isinstance(step, int):
+        raise ValueError(
+            f"{path}: frame_numbers ({numbers.dtype}) and frame_step={step!r} must be whole "
+            "numbers; predict the video again"
+        )
     ends = np.append(numbers, track["gaps"][:, 1])
     if not (len(numbers) and (np.diff(numbers) > 0).all() and numbers[0] >= 0):
         raise ValueError(f"{path}: frame_numbers must increase from 0 on")

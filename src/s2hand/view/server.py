@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from s2hand.data.decode import FilmReader
 from s2hand.view.address import check_address
+from s2hand.view.beside import Pictures, Plot
 from s2hand.view.recording import KNOWN_FILES, Recording
 from s2hand.view.scene import HandScene
 
@@ -31,7 +30,6 @@ except ModuleNotFoundError as error:
 
 _SPEEDS = {"0.1": 0.1, "0.25": 0.25, "0.5": 0.5, "1": 1.0, "2": 2.0}
 _TEXT = '<div style="padding: 0 .9em; font-size: .85em">{}</div>'
-_PLOT_POINTS = 1000  # of a plot; longer videos are sampled
 
 
 class _Server(viser.ViserServer):
@@ -62,16 +60,11 @@ class Viewer:
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):  # viser's banner takes 0.0.0.0 for localhost
             self.server = _Server(host, port, label="s2hand", verbose=False)
-        self.server.gui.configure_theme(
-            show_logo=False, show_share_button=False, control_width="large"
-        )
-        self.server.gui.main_panel.dock_right()
-        self._hand = HandScene(self.server, recording.track, recording.rows[int(self.position)])
-        self._add_controls()
-        self._add_plot()
-        self._add_pictures()
-        self._add_files()
-        self._show(int(self.position))
+        try:
+            self._fill()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:
@@ -102,15 +95,17 @@ class Viewer:
         with redirect_stdout(io.StringIO()):
             self.server.stop()
 
-    def _add_pictures(self) -> None:
-        film = self.recording.film
-        self._film = FilmReader(film.path) if film else None
-        labels = ("Input", "Overlay")[-film.halves :] if film else ()
-        halves = self._halves(int(self.position), len(labels))
-        self._pictures = [
-            self.server.gui.add_image(half, label=label)
-            for half, label in zip(halves, labels, strict=True)
-        ]
+    def _fill(self) -> None:
+        """Everything that is on the page, as it is at first."""
+        gui, frame = self.server.gui, int(self.position)
+        gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
+        gui.main_panel.dock_right()
+        self._hand = HandScene(self.server, self.recording.track, self.recording.rows[frame])
+        self._add_controls()
+        self._plot = Plot(gui, self.recording)
+        self._pictures = Pictures(gui, self.recording, frame)
+        self._add_files()
+        self._show(frame)
 
     def _add_controls(self) -> None:
         gui, last = self.server.gui, len(self.recording.rows) - 1
@@ -127,31 +122,6 @@ class Viewer:
         self._play.on_click(lambda _: self._set_playing(not self.playing))
         for control in (self._speed, self._wireframe, self._skeleton, self._follow):
             control.on_update(lambda _: self._changed.set())
-
-    def _add_plot(self) -> None:
-        recording, rows = self.recording, self.recording.rows
-        n = len(rows)
-        self._samples = np.unique(np.linspace(0, n - 1, min(n, _PLOT_POINTS)).round().astype(int))
-        at = rows[self._samples]
-        # No hand, no confidence; an error there is none of.
-        confidence = np.where(at < 0, 0, recording.track["confidence"][at])
-        error = np.where(at < 0, np.nan, recording.track["error_2d_px"][at])
-        self._curves = (self._samples / recording.fps, confidence, error)
-        top = float(np.nanmax(error, initial=1.0))
-        self._plot = self.server.gui.add_uplot(
-            (*self._curves, confidence),
-            (
-                {"label": "s"},
-                {"label": "confidence", "stroke": "#1f6f78", "width": 1.5, "scale": "y"},
-                {"label": "2D error, px", "stroke": "#c05f3c", "width": 1.5, "scale": "px"},
-                {"label": "now", "scale": "y", "stroke": "#26292b",
-                 "points": {"show": True, "size": 9, "fill": "#26292b"}},
-            ),
-            scales={"x": {"time": False}, "y": {"range": (0, 1.05)}, "px": {"range": (0, top)}},
-            axes=({}, {"scale": "y"}, {"scale": "px", "side": 1, "grid": {"show": False}}),
-            legend={"show": False},
-            aspect=2.2,
-        )  # fmt: skip
 
     def _add_files(self) -> None:
         with self.server.gui.add_folder("Files"):
@@ -186,34 +156,19 @@ class Viewer:
         else:
             confidence, error = (recording.track[k][row] for k in ("confidence", "error_2d_px"))
             said += f", confidence {confidence:.2f}, 2D error {error:.1f} px"
-        now = np.full(len(self._samples), np.nan)
-        if row >= 0:
-            sample = int(np.abs(self._samples - frame).argmin())
-            now[sample] = self._curves[1][sample]
-        halves = self._halves(frame, len(self._pictures))
+        pictures = self._pictures.read(frame)
         with self.server.atomic():
             if self.playing:  # a visitor who drags the slider has it where it is
                 self._frame.value = frame
             self._said.content = _TEXT.format(said)
-            self._plot.data = (*self._curves, now)
-            for handle, half in zip(self._pictures, halves, strict=True):
-                handle.image = half
+            self._plot.show(frame, row >= 0)
+            self._pictures.show(pictures)
         self._hand.show(
             row,
             wireframe=self._wireframe.value,
             skeleton=self._skeleton.value,
             follow=self._follow.value,
         )
-
-    def _halves(self, frame: int, count: int) -> list[UInt8[np.ndarray, "h w 3"]]:
-        """What the film shows beside the hand: input and overlay, the overlay alone, or nothing."""
-        if self._film is None:
-            return []
-        try:
-            picture = np.asarray(self._film[frame])
-        except (IndexError, ValueError):  # a film that is cut short: the hand is shown all the same
-            picture = np.full((2, 2, 3), 230, np.uint8)
-        return np.split(picture, count, 1)
 
 
 def _send(path: Path, event: viser.GuiEvent[Any]) -> None:
