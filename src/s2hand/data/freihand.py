@@ -7,9 +7,7 @@ to the posed vertices. K and pixels are kept as published (principal point at 11
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,6 +22,7 @@ from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
 from s2hand.data.video import read_image
+from s2hand.files import json_rows
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.types import Camera, HandBatch, Labels
 
@@ -32,9 +31,6 @@ logger = logging.getLogger(__name__)
 VARIANTS = 4
 """Backgrounds of each training image; 0 is the green screen, the one the published S2HAND uses."""
 Split = Literal["train", "val", "evaluation"]
-
-_OPENING = re.compile(r"\s*\[\s*")
-_BETWEEN = re.compile(r"[\s,]*")
 
 
 class FreiHandDataset(HandDataset):
@@ -188,27 +184,10 @@ def read_rows(
 ) -> Float[np.ndarray, "n ..."]:
     """A FreiHAND annotation file, a JSON list over samples, as one array [n, *shape].
 
-    Parsed row by row: ``training_verts.json`` has 1.6 GB of text, as Python floats four times that.
-
     Raises:
         ValueError: naming the file and the sample that does not fit.
     """
-    text, decoder = path.read_text(encoding="utf-8"), json.JSONDecoder()
-    rows: list[np.ndarray] = []
-    opening = _OPENING.match(text)
-    if opening is None:
-        raise ValueError(f"{path} is not a JSON list")
-    position = opening.end()
-    while position < len(text) and text[position] != "]":
-        try:
-            value, position = decoder.raw_decode(text, position)
-            rows.append(np.asarray(value, dtype=dtype).reshape(shape))
-        except ValueError as error:
-            raise ValueError(f"{path}, sample {len(rows)} (expected {shape}): {error}") from error
-        position = _BETWEEN.match(text, position).end()  # type: ignore[union-attr]
-    if position >= len(text) or not rows:
-        raise ValueError(f"{path} is empty, or cut short after {len(rows)} samples")
-    return np.stack(rows)
+    return json_rows(path.read_text(encoding="utf-8"), path, shape, dtype)[0]
 
 
 def _image_ids(split: Split, count: int, variants: Sequence[int], val_count: int) -> np.ndarray:

@@ -15,12 +15,22 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.files import atomic_path
-from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, TO_COMMON, inverse_order
+from s2hand.geometry.skeleton import (
+    NUM_JOINTS,
+    NUM_VERTICES,
+    TO_COMMON,
+    inverse_order,
+)
 
 FREIHAND_FRAMES = 3960
 """Frames of FreiHAND's evaluation split."""
 HAND_SPAN_M = (0.05, 0.5)
 """Median longest side of the joints' bounding box that a hand can have."""
+MAX_APART_M = 0.2
+"""Between the centres of a hand's joints and of its vertices."""
+OPENGL = np.array([1.0, -1.0, -1.0])
+"""Between OpenCV axes and HO-3D's, either way."""
+OPENCV = "OpenCV axes (x right, y down, z forward)"
 _DECIMALS = 7  # a tenth of a micrometre, half the file size of full doubles
 
 
@@ -41,7 +51,7 @@ def write_freihand(
     Raises:
         ValueError: if a length, a value or the unit is wrong.
     """
-    _check(joints, vertices, frames)
+    check_hands(joints, vertices, frames)
     _write(Path(path), joints, vertices)
 
 
@@ -57,13 +67,19 @@ def write_ho3d(
     ``evaluation.txt``. The file has OpenGL axes (x, -y, -z) for joints and vertices and HO-3D's
     joint order.
     """
-    _check(joints, vertices, frames)
-    opengl = np.array([1.0, -1.0, -1.0])
+    check_hands(joints, vertices, frames)
     order = list(inverse_order(TO_COMMON["ho3d"]))
-    _write(Path(path), (joints * opengl)[:, order], vertices * opengl)
+    _write(Path(path), (joints * OPENGL)[:, order], vertices * OPENGL)
 
 
-def _check(joints: np.ndarray, vertices: np.ndarray, frames: int) -> None:
+def check_hands(joints: np.ndarray, vertices: np.ndarray, frames: int, axes: str = OPENCV) -> None:
+    """Refuse joints and vertices (OpenCV axes, metres) that are no split's.
+
+    Raises:
+        ValueError: for shapes or a number of frames that do not fit, values that are not finite,
+            another unit, hands behind the camera (``axes`` says what is expected of the file), and
+            joints that lie elsewhere than the vertices.
+    """
     wanted = {"joints": (frames, NUM_JOINTS, 3), "vertices": (frames, NUM_VERTICES, 3)}
     for name, values in (("joints", joints), ("vertices", vertices)):
         if values.shape != wanted[name]:
@@ -84,9 +100,14 @@ def _check(joints: np.ndarray, vertices: np.ndarray, frames: int) -> None:
         depth = float(np.median(values[..., 2]))
         if depth <= 0:
             raise ValueError(
-                f"the median depth of {name} is {depth:.4g} m, behind the camera: "
-                "give OpenCV axes (x right, y down, z forward)"
+                f"the median depth of {name} is {depth:.4g} m, behind the camera: give {axes}"
             )
+    apart = float(np.median(np.linalg.norm(joints.mean(1) - vertices.mean(1), axis=-1)))
+    if apart > MAX_APART_M:
+        raise ValueError(
+            f"joints and vertices lie {apart:.4g} m apart (median of their centres): give both in "
+            "camera space"
+        )
 
 
 def _json_lines(joints: np.ndarray, vertices: np.ndarray) -> Iterator[str]:
