@@ -1,4 +1,4 @@
-"""The packed form of a dataset, ``s2hand.packed/1``: tar shards and an index (docs/formats.md).
+"""The packed form of a dataset, ``s2hand.packed/1``: tar shards and an index.
 
 The shards are in WebDataset's form: plain tar, ``00000012.png`` (the crop of frame 12) followed by
 ``00000012.npy`` (its numbers, one numpy record), so that WebDataset itself, or ``tar``, reads them.
@@ -8,6 +8,7 @@ shard from its beginning, shuffles in a buffer and resumes by the shard. LitData
 but takes from the index how to decode it, Python's pickle among others, and a set of frames is
 untrusted. So a frame is one range of bytes, fetched through fsspec from wherever it lies, and
 decoded as PNG and as numbers of known types and shapes: nothing in it could run.
+docs/datasets/packed.md describes the files.
 """
 
 from __future__ import annotations
