@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fixtures.dexycb import DexYcbTree
     from fixtures.freihand import FreiHandTree
     from fixtures.ho3d import Ho3dTree
+    from fixtures.rhd import RhdTree
+    from fixtures.stb import StbTree
 
 # The same examples in every run, and no time limit: first calls compile, and machines are shared.
 settings.register_profile("s2hand", deadline=None, derandomize=True)
@@ -86,6 +88,22 @@ def dexycb(tmp_path_factory: pytest.TempPathFactory) -> DexYcbTree:
     from fixtures.dexycb import write_dexycb  # imports the renderer
 
     return write_dexycb(tmp_path_factory.mktemp("dexycb"))
+
+
+@pytest.fixture(scope="session")
+def stb(tmp_path_factory: pytest.TempPathFactory) -> StbTree:
+    """A tree in STB's format; read only."""
+    from fixtures.stb import write_stb  # imports the renderer
+
+    return write_stb(tmp_path_factory.mktemp("stb"))
+
+
+@pytest.fixture(scope="session")
+def rhd(tmp_path_factory: pytest.TempPathFactory) -> RhdTree:
+    """A tree in RHD's format; read only."""
+    from fixtures.rhd import write_rhd  # imports the renderer
+
+    return write_rhd(tmp_path_factory.mktemp("rhd"))
 
 
 @pytest.fixture(scope="session")

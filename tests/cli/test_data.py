@@ -12,6 +12,8 @@ from PIL import Image
 from fixtures.dexycb import DexYcbTree
 from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
+from fixtures.rhd import RhdTree
+from fixtures.stb import StbTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
 from s2hand.data.detection_files import read_detections, write_detections
@@ -194,3 +196,24 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([])
     assert end.value.code == 2
+
+
+def test_stb_is_counted(stb: StbTree, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "stb", str(stb.root), "--detections", str(stb.detections), "--labels"]
+    assert main([*command, "--cameras", "BB_left", "SK_color"]) == 0
+    counts = rows(capsys.readouterr().out)
+    assert (counts["usable"], counts["no image file"], counts["no keypoint detected"]) == (
+        "18", "1", "1",
+    )  # fmt: skip
+
+
+def test_rhd_is_counted_and_drawn(
+    rhd: RhdTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["check", "rhd", str(rhd.root), "--detections", str(rhd.detections), "--labels"]
+    assert main([*command, "--contact-sheet", str(tmp_path / "sheet.png")]) == 0
+    counts = rows(capsys.readouterr().out)
+    assert (counts["usable"], counts["None in the annotation"]) == ("5", "2")
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert main([*command, "--split", "evaluation", "--hands", "dominant"]) == 0
+    assert rows(capsys.readouterr().out)["usable"] == "5"

@@ -16,18 +16,13 @@ from PIL import Image
 
 from fixtures.detections import openpose_person
 from fixtures.mano_pickles import python2_pickle
-from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree, write_rhd
+from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detections import Detections
 from s2hand.data.rhd import RhdDataset, read_annotations
 from s2hand.geometry.camera import project
 
 FLIP = np.array([-1.0, 1.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def rhd(tmp_path_factory: pytest.TempPathFactory) -> RhdTree:
-    return write_rhd(tmp_path_factory.mktemp("rhd"))
 
 
 @pytest.fixture(scope="module")

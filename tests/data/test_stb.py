@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from fixtures.stb import BASELINE_M, GAP, UNDETECTED, StbTree, image_path, write_stb
+from fixtures.stb import BASELINE_M, GAP, UNDETECTED, StbTree, image_path
 from s2hand.data.detection_files import read_detections
 from s2hand.data.module import HandDataModule
 from s2hand.data.stb import CAMERAS, StbDataset, read_label_file, wrist_from_palm
@@ -22,11 +22,6 @@ from s2hand.window import Window
 
 ALL = ("BB_left", "BB_right", "SK_color")
 FLIP = np.array([-1.0, 1.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def stb(tmp_path_factory: pytest.TempPathFactory) -> StbTree:
-    return write_stb(tmp_path_factory.mktemp("stb"))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ examples:
   s2hand-data check freihand FreiHAND_pub_v2 --detections freihand-train.json --variants 0
   s2hand-data check ho3d HO3D_v3 --detections ho3d-train.json --labels
   s2hand-data check dexycb DexYCB --detections openpose_json/ --setup s0 --split test
+  s2hand-data check stb STB --detections stb-train.json --cameras BB_left SK_color --labels
+  s2hand-data check rhd RHD_published_v2 --detections openpose_json/ --split evaluation
   s2hand-data pack shards/ data=freihand dataset.root=FreiHAND dataset.detections=det.json
   s2hand-data check packed shards/train
   s2hand-data convert openpose_json/ detections.json --image-size 1920 1080
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return 1
     except KeyboardInterrupt:
-        print_error("interrupted; nothing was left behind")
+        print_error("interrupted; what was not complete is removed")
         return INTERRUPTED
 
 

@@ -20,6 +20,8 @@ from s2hand.data.freihand import FreiHandDataset
 from s2hand.data.ho3d import Ho3dDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.recorded import RecordedDataset
+from s2hand.data.rhd import RhdDataset
+from s2hand.data.stb import CAMERAS, StbDataset
 from s2hand.data.video import Pictures, read_image
 from s2hand.export.overlay import draw_detections
 from s2hand.files import atomic_path
@@ -70,6 +72,30 @@ def check_dexycb(options: argparse.Namespace, console: Console) -> int:
         options.detections,
         setup=options.setup,
         split=options.split,
+        labels=options.labels,
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_stb(options: argparse.Namespace, console: Console) -> int:
+    """A folder in STB's format."""
+    dataset = StbDataset(
+        options.root,
+        options.detections,
+        split=options.split,
+        cameras=options.cameras,
+        labels=options.labels,
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_rhd(options: argparse.Namespace, console: Console) -> int:
+    """A folder in RHD's format."""
+    dataset = RhdDataset(
+        options.root,
+        options.detections,
+        split=options.split,
+        hands=options.hands,
         labels=options.labels,
     )
     return _report_files(options, console, dataset)
@@ -156,7 +182,7 @@ def _report(
 def add_check(formats: argparse.ArgumentParser) -> None:
     """The arguments of ``check``."""
     kinds = formats.add_subparsers(
-        required=True, metavar="frames | freihand | ho3d | dexycb | packed"
+        required=True, metavar="frames | freihand | ho3d | dexycb | stb | rhd | packed"
     )
 
     frames = kinds.add_parser("frames", help="own pictures (a folder) or a video file")
@@ -186,13 +212,27 @@ def add_check(formats: argparse.ArgumentParser) -> None:
     dexycb.add_argument("--labels", action="store_true", help="check the 3D labels too")
     dexycb.set_defaults(run=check_dexycb)
 
+    stb = kinds.add_parser("stb", help="STB, as downloaded")
+    stb.add_argument("root", type=Path, help="folder that holds images/ and labels/")
+    stb.add_argument("--split", choices=("train", "test"), default="train")
+    stb.add_argument("--cameras", nargs="+", choices=tuple(CAMERAS), default=["SK_color"])
+    stb.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    stb.set_defaults(run=check_stb)
+
+    rhd = kinds.add_parser("rhd", help="RHD, as downloaded")
+    rhd.add_argument("root", type=Path, help="folder that holds training/ and evaluation/")
+    rhd.add_argument("--split", choices=("train", "evaluation"), default="train")
+    rhd.add_argument("--hands", choices=("each", "dominant"), default="each", help="of a picture")
+    rhd.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    rhd.set_defaults(run=check_rhd)
+
     packed = kinds.add_parser("packed", help="a set that `pack` has written")
     packed.add_argument("source", help="folder or URL that holds index.json")
     packed.set_defaults(run=check_packed)
 
-    for kind in (frames, freihand, ho3d, dexycb):
+    for kind in (frames, freihand, ho3d, dexycb, stb, rhd):
         kind.add_argument("--detections", type=Path, required=True, help="2D detections")
-    for kind in (frames, freihand, ho3d, dexycb, packed):
+    for kind in (frames, freihand, ho3d, dexycb, stb, rhd, packed):
         kind.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw 24 crops here")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 Metrics = dict[str, float]
 """Values of one run by name; units are in the names."""
-_HIGHER_IS_BETTER = ("auc", "f5", "f15")
+_HIGHER_IS_BETTER = {"auc", "f5", "f15"}
+"""Words of names: ``auc_pa_50mm``, ``freihand/pa_f5``."""
 
 
 def known(values: Sequence[Metrics], metric: str) -> list[float]:
@@ -59,7 +61,7 @@ def best(rows: Sequence[Sequence[Metrics]], metric: str) -> int | None:
 
     Errors are best when small, areas under curves and F-scores when large.
     """
-    sign = -1 if metric.startswith(_HIGHER_IS_BETTER) else 1
+    sign = -1 if _HIGHER_IS_BETTER & set(re.split("[/_]", metric)) else 1
     means = [sign * mean(row, metric) for row in rows]
     return None if np.isnan(means).all() else int(np.nanargmin(means))
 
