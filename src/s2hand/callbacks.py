@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -25,21 +28,65 @@ from s2hand.panel import panel
 from s2hand.types import HandBatch
 
 _log = logging.getLogger(__name__)
+LINE_SECONDS = 10.0
+"""Between two lines about the progress of a run that has no terminal."""
 
 
 class LastCheckpoint(ModelCheckpoint):
     """``last.ckpt``, kept on Ctrl-C and errors too.
 
-    Not when a loss is no longer finite: the weights may be what diverged, and a resumed run could
-    only fail again. The checkpoint before it stands. Nor when it is a checkpoint that could not be
-    written.
+    After a step with a validation it is written when that is done. (Lightning's is written before;
+    a run killed during the validation would go on without it, and one killed in its last one would
+    end without metrics.) A run that goes on has the metrics that it had.
+
+    None is written when a loss is no longer finite: the weights may be what diverged, and a resumed
+    run could only fail again. The checkpoint before it stands. So it does when a checkpoint could
+    not be written, and when the last validation is interrupted: it is the result of the run.
     """
+
+    _waits = False
+    _metrics: Mapping[str, float] = {}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note the metrics; the trainer will forget its own until it begins."""
+        self._metrics = checkpoint["s2hand"].get("metrics", {})
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the trainer the metrics of the checkpoint it goes on from."""
+        known = {name: torch.tensor(value) for name, value in self._metrics.items()}
+        trainer.callback_metrics.update(known)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save, if it is due; after the validation, if there is one now."""
+        loop: Any = trainer.fit_loop
+        self._waits = bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+        if not self._waits:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what waited for the validation."""
+        if self._waits:
+            self._waits = False
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Save what was reached, and say so."""
         if isinstance(exception, NonFiniteLossError | UnwrittenCheckpointError):
+            return
+        if trainer.validating and trainer.global_step == trainer.max_steps:
+            return
+        if trainer.validating and trainer.global_step == trainer.max_steps:
             return
         try:
             super().on_exception(trainer, pl_module, exception)
@@ -110,12 +157,16 @@ def example_batch(data: HandDataModule, split: str, count: int) -> HandBatch:
 
 
 class Progress(ProgressBar):
-    """One bar over all steps of the run, with the time left, the loss and the last validation."""
+    """One bar over all steps of the run, with the time left, the loss and the last validation.
+
+    What is no terminal, such as a log, gets a line every ten seconds instead.
+    """
 
     def __init__(self, refresh_steps: int = 10) -> None:
         super().__init__()
         self.refresh_steps = refresh_steps
         self._bar: RichProgress | None = None
+        self._said = 0.0
         self._task = TaskID(0)
 
     def disable(self) -> None:
@@ -132,6 +183,7 @@ class Progress(ProgressBar):
         )  # fmt: skip
         self._bar = RichProgress(*columns)
         self._bar.start()
+        self._said = time.monotonic()
         total = int(trainer.estimated_stepping_batches)
         self._task = self._bar.add_task("", total=total, completed=trainer.global_step, values="")
 
@@ -147,6 +199,14 @@ class Progress(ProgressBar):
         step = trainer.global_step
         if self._bar is not None and (step % self.refresh_steps == 0 or step == trainer.max_steps):
             self._bar.update(self._task, completed=step, values=self._values(trainer))
+            if not self._bar.console.is_terminal and time.monotonic() - self._said >= LINE_SECONDS:
+                self._say(self._bar)
+
+    def _say(self, bar: RichProgress) -> None:
+        self._said, task = time.monotonic(), bar.tasks[0]
+        left = f", about {task.time_remaining:.0f} s left" if task.time_remaining else ""
+        line = f"training: step {task.completed} of {task.total}{left}  {task.fields['values']}"
+        bar.console.print(line, soft_wrap=True, highlight=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the new metrics."""
