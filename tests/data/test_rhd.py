@@ -18,6 +18,7 @@ from fixtures.detections import openpose_person
 from fixtures.mano_pickles import python2_pickle
 from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree
 from s2hand.data.detection_files import read_detections, write_detections
+from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
 from s2hand.data.rhd import RhdDataset, read_annotations
 from s2hand.geometry.camera import project
@@ -115,6 +116,22 @@ class TestDetections:
             assert sample.labels is not None
             projected = project(sample.labels.joints, sample.camera.intrinsics)
             torch.testing.assert_close(projected, sample.keypoints, atol=1e-3, rtol=0)
+
+    def test_tracks_know_sides(self, rhd: RhdTree, train: RhdDataset, tmp_path: Path) -> None:
+        """As s2hand-detect writes them."""
+        tracks = []
+        for side in ("right", "left"):
+            found = read_detections(rhd.detections, side)
+            seen = [i for i, row in enumerate(found.confidence) if row.any()]
+            tracks.append(
+                TrackKeypoints(side, seen, found.keypoints[seen], found.confidence[seen])  # type: ignore[arg-type]
+            )
+        path = tmp_path / "tracks.json"
+        write_tracks(path, found.names, tracks, (320, 320), "x", "y")
+        dataset = RhdDataset(rhd.root, path)
+        assert dataset.names == train.names
+        for sample, expected in zip(dataset, train, strict=True):
+            torch.testing.assert_close(sample.keypoints, expected.keypoints, atol=0.02, rtol=0)
 
     def test_a_picture_without_an_entry_is_named(self, copy: Path) -> None:
         (copy / "openpose" / "00002_keypoints.json").unlink()

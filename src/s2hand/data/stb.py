@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,8 +89,9 @@ class StbDataset(RecordedDataset):
     Args:
         root: the folder that holds ``images`` and ``labels``.
         detections: the path that :func:`read_detections` reads, or what it returns: of the left
-            hand, in pixels of the image as it is, joined by name (``B1Counting/BB_left_0``). The
-            test split may do without (None).
+            hand, in pixels of the image as it is, joined by name (``B1Counting/BB_left_0``); or a
+            folder that holds such a file for each sequence (``B1Counting.json``, with names like
+            ``BB_left_0``). The test split may do without (None).
         split: ``test`` (the sequences B1*), ``train`` (the others) or ``val`` (the sequences of
             ``val_background``, which ``train`` then leaves out).
         cameras: which of ``BB_left``, ``BB_right`` and ``SK_color``.
@@ -291,7 +293,25 @@ def _join(detections: str | Path | Detections | None, table: FrameTable) -> Dete
     """Detections by the frames' names; files name them as the images are named."""
     if detections is None:
         return None
-    if not isinstance(detections, Detections):
-        detections = read_detections(detections, "left")
-    images = [f"{file.parent.name}/{file.stem}" for file in table.files]
-    return replace(detections.of_images(images), names=tuple(table.names))
+    if isinstance(detections, Detections) or not _by_sequence(Path(detections), table):
+        if not isinstance(detections, Detections):
+            detections = read_detections(detections, "left")
+        images = [f"{file.parent.name}/{file.stem}" for file in table.files]
+        return replace(detections.of_images(images), names=tuple(table.names))
+    count = len(table.names)
+    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    repaired: Counter[str] = Counter()
+    sequences = np.array([file.parent.name for file in table.files])
+    for sequence in dict.fromkeys(sequences.tolist()):
+        rows = np.flatnonzero(sequences == sequence)
+        part = read_detections(Path(detections) / f"{sequence}.json", "left")
+        part = part.of_images([table.files[row].stem for row in rows.tolist()])
+        part = part.on_frames(np.full((len(rows), 2), StbDataset.image_size))
+        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+        repaired += Counter(part.repaired)
+    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))
+
+
+def _by_sequence(path: Path, table: FrameTable) -> bool:
+    """Whether a folder holds a file of detections for every sequence, or for some."""
+    return any((path / f"{name}.json").is_file() for name in {f.parent.name for f in table.files})
