@@ -393,10 +393,14 @@ class TestDamage:
             ({"lengths": [1] * 12}, "within their shards"),
             ({"crc32": [1]}, "not as many"),
             ({"names": ["a"] * 12}, "same name"),
+            ({"names": [*"abcdefghijk", "../a"]}, "names="),
+            ({"names": [*"abcdefghijk", "/a"]}, "names="),
             ({"segments": [[0, 12]]}, "segments"),
             ({"segments": [[0, 1], [1, 2]]}, "segments"),
             ({"image_px": 10**9}, "image_px"),
             ({"fps": "30"}, "fps"),
+            ({"fps": 10**400}, "fps"),
+            ({"fps": float("nan")}, "fps"),
             ({"convention": "__class__"}, "convention"),
             ({"leaderboard": "mine"}, "leaderboard"),
             ({"loader": "os.system"}, "unknown: loader"),
@@ -410,8 +414,8 @@ class TestDamage:
 
     @given(text=st.binary(max_size=40) | st.just(b"[1]") | st.just(b"[" * 100_000))
     def test_what_is_no_index(self, text: bytes) -> None:
-        with pytest.raises(ValueError, match=r"^x/index\.json: "):
-            read_index(text, "x/index.json")
+        with pytest.raises(ValueError, match=r"^x%20/index\.json: "):
+            read_index(text, "x%20/index.json")
 
     def test_an_index_cut_short(self, copy: Path) -> None:
         path = copy / "index.json"
@@ -474,6 +478,14 @@ class TestWriting:
     def test_pixels_that_are_no_colours_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"'000000' of PlainFrames .*without loss: .*8-bit"):
             pack(PlainFrames(3), tmp_path / "set")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_could_not_be_read_is_not_written(self, tmp_path: Path) -> None:
+        class Outside(Colours):
+            names = ("../a", "b", "c")
+
+        with pytest.raises(ValueError, match=r"set/index\.json: names="):
+            pack(Outside(3), tmp_path / "set")
         assert list(tmp_path.iterdir()) == []
 
     def test_numbers_of_another_kind_are_refused(self, tmp_path: Path) -> None:

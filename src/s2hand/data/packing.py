@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from s2hand.data.base import HandDataset
 from s2hand.data.shard_frames import encode_frame, npy_header
-from s2hand.data.shards import INDEX, PackedIndex
+from s2hand.data.shards import INDEX, PackedIndex, read_index
 from s2hand.files import write_json
 
 SHARD_BYTES = 256 * 2**20
@@ -50,7 +50,7 @@ def pack(
 
     Raises:
         FileExistsError: if ``folder`` exists.
-        ValueError: if a frame would not come out as it went in.
+        ValueError: if a frame would not come out as it went in, or the index not be read.
         OSError: if the disk runs full.
     """
     folder = Path(folder)
@@ -66,6 +66,7 @@ def pack(
         frames = _encode_all(dataset, index, num_workers)
         index = _write_shards(partial, index, frames, shard_bytes)
         write_json(partial / INDEX, index.to_json(), indent=None)
+        read_index((partial / INDEX).read_bytes(), f"{folder}/{INDEX}")  # what is refused later
         partial.chmod(0o755)  # mkdtemp makes it private; a set is to be shared
         partial.rename(folder)
     except OSError as error:

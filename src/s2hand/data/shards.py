@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,27 +100,34 @@ def read_index(text: bytes, path: str) -> PackedIndex:
     Raises:
         ValueError: naming the file and what is wrong with it.
     """
-    remedy = f"{path}: %s; pack the dataset anew (s2hand-data pack) or copy {INDEX} again"
+    problem, index = _parse(text)
+    if index is None:
+        raise ValueError(
+            f"{path}: {problem}; pack the dataset anew (s2hand-data pack) or copy {INDEX} again"
+        )
+    return index
+
+
+def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
+    """The index, or what is wrong with the text."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(remedy % f"not readable, cut short? ({error})") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else None
-        raise ValueError(remedy % f"schema {found!r}, this version reads {SCHEMA!r}")
+        return f"not readable, cut short? ({error})", None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        return f"schema {str(found)[:80]!r}, this version reads {SCHEMA!r}", None
     fields = {f.name for f in dataclasses.fields(PackedIndex)}
     odd = fields ^ (set(content) - {"schema"})
     if odd:
-        raise ValueError(remedy % f"missing or unknown: {', '.join(sorted(odd))}")
+        return f"missing or unknown: {', '.join(sorted(odd))[:80]}", None
     bad = [name for name in fields if not _CHECKS.get(name, _is_whole_list)(content[name])]
     if bad:
-        raise ValueError(remedy % f"{min(bad)}={str(content[min(bad)])[:80]} cannot be")
+        return f"{min(bad)}={str(content[min(bad)])[:80]} cannot be", None
     content["shards"] = [tuple(shard) for shard in content["shards"]]
     index = PackedIndex(**{name: content[name] for name in fields})
     problem = _inconsistency(index)
-    if problem:
-        raise ValueError(remedy % problem)
-    return index
+    return (problem, None) if problem else ("", index)
 
 
 def _inconsistency(index: PackedIndex) -> str | None:
@@ -163,8 +169,15 @@ def _is_shard(value: Any) -> bool:
     return named and _is_whole(size) and _is_whole(frames)
 
 
+def _is_name(value: Any) -> bool:
+    # Names end up in those of files; none may lead out of a folder.
+    if not isinstance(value, str) or any(c == "\\" or ord(c) < 32 for c in value):
+        return False
+    return not {"", ".", ".."} & set(value.split("/"))
+
+
 def _is_rate(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    return type(value) in (int, float) and 0 < value < 1e6  # not NaN either
 
 
 def _is_convention(value: Any) -> bool:
@@ -183,7 +196,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "crop_px": _is_side,
     "image_px": _is_side,
     **dict.fromkeys(("raw", "planar", "labels"), lambda value: isinstance(value, bool)),
-    "names": lambda value: isinstance(value, list) and all(isinstance(v, str) for v in value),
+    "names": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "segments": lambda value: isinstance(value, list) and all(map(_is_whole_list, value)),
     "shards": lambda value: isinstance(value, list) and all(map(_is_shard, value)),
 }
