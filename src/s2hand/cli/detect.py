@@ -46,17 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds us ready.
-    from s2hand.cli.detection import detect
-    from s2hand.detect.model import get_model
-
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if options.get_model:
+        from s2hand.detect.model import get_model
+
         console.print(f"hand model: {get_model(options.model, console.print)}")
         if options.source is None:
             return
     if options.source is None:
         raise ValueError("give a video or a folder of pictures, or --get-model")
+    # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds main() ready.
+    from s2hand.cli.detection import detect
+
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     infos = detect(
         options.source, out, model=options.model, hands=options.hands,

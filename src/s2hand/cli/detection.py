@@ -13,7 +13,6 @@ from s2hand.data.checks import read_json
 from s2hand.data.detection_files import TrackInfo
 from s2hand.data.detection_tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
 from s2hand.detect.confidence import VIEWS
-from s2hand.detect.hands import NoHandError
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
@@ -40,7 +39,7 @@ def detect(
         sequence: whether pictures follow each other; a video does.
 
     Raises:
-        NoHandError: if there is none; the file is written all the same, and says so.
+        ValueError: if there is no hand; the file is written all the same, and says so.
         FileNotFoundError, ValueError: what cannot be read, and the remedy.
     """
     _check_output(out)
@@ -58,7 +57,7 @@ def detect(
         f"MediaPipe {version()}, confidence from {len(VIEWS)} views",
     )  # fmt: skip
     if not infos:
-        raise NoHandError(
+        raise ValueError(
             f"{source}: no hand was found in {len(found)} frames ({out} says so); is one "
             "in sight, upright and not too small? Detections of another tool will do, too"
         )

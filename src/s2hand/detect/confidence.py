@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from s2hand.detect.hands import FoundHand, hand_size
@@ -44,14 +44,12 @@ VIEWS = (
 )
 
 
-def confident(
-    picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand, find: Find, views: Sequence[View] = VIEWS
-) -> FoundHand:
+def confident(picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand, find: Find) -> FoundHand:
     """The hand with its keypoints made steadier, and the confidence of each (:func:`agreement`).
 
     0 for a joint on the border of the picture or outside, where detectors clamp their guesses.
     """
-    again = found_again(picture, hand.keypoints, find, views)
+    again = found_again(picture, hand.keypoints, find)
     keypoints, confidence = agreement(hand.keypoints, again)
     confidence = np.where(inside(keypoints, picture), confidence, 0.0)
     return replace(hand, keypoints=keypoints, confidence=confidence)
@@ -95,7 +93,9 @@ def found_again(
     return again
 
 
-def inside(keypoints: Float[np.ndarray, "21 2"], picture: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+def inside(
+    keypoints: Float[np.ndarray, "21 2"], picture: UInt8[np.ndarray, "h w 3"]
+) -> Bool[np.ndarray, " 21"]:
     """Which keypoints lie in the picture, more than a pixel from its border."""
     last = np.array(picture.shape[1::-1]) - 1 - _BORDER_PX
     within: np.ndarray = np.all((keypoints > _BORDER_PX) & (keypoints < last), axis=-1)

@@ -8,13 +8,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from s2hand.geometry.skeleton import BONES
+
 Side = Literal["right", "left"]
-FINGERS = np.arange(1, 21).reshape(5, 4)
-"""Joints of each finger from its base to its tip, in the common order; 0 is the wrist."""
-
-
-class NoHandError(ValueError):
-    """No frame of a source shows a hand."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,10 @@ class FoundHand:
 def hand_size(keypoints: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:
     """Length of a hand in the picture: the longest way from the wrist along a finger to its tip.
 
-    The way is the sum of its five bones (our definition), in the unit of the keypoints. A fist
+    The way is the sum of its four bones (our definition), in the unit of the keypoints. A fist
     keeps most of it, where its bounding box is half of an open hand's.
     """
-    wrist = np.broadcast_to(keypoints[..., None, :1, :], (*keypoints.shape[:-2], 5, 1, 2))
-    chains = np.concatenate([wrist, keypoints[..., FINGERS, :]], axis=-2)
-    bones = np.linalg.norm(np.diff(chains, axis=-2), axis=-1)
-    size: np.ndarray = bones.sum(-1).max(-1)
+    parents, children = np.transpose(BONES)  # finger by finger, each from the wrist to its tip
+    bones = np.linalg.norm(keypoints[..., children, :] - keypoints[..., parents, :], axis=-1)
+    size: np.ndarray = bones.reshape(*bones.shape[:-1], 5, 4).sum(-1).max(-1)
     return size
