@@ -20,7 +20,8 @@ from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
-from s2hand.data.rhd import RhdDataset, read_annotations
+from s2hand.data.rhd import RhdDataset
+from s2hand.data.rhd_labels import read_annotations
 from s2hand.geometry.camera import project
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -209,7 +210,9 @@ class TestFiles:
     def test_annotations_are_read_once(
         self, rhd: RhdTree, train: RhdDataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("s2hand.data.rhd.read_pickle", lambda *_: pytest.fail("read again"))
+        monkeypatch.setattr(
+            "s2hand.data.rhd_labels.read_pickle", lambda *_: pytest.fail("read again")
+        )
         rows = read_annotations(rhd.root / "training" / "anno_training.pickle")
         assert rows["picture"].tolist() == list(range(6))
 

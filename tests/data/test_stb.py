@@ -17,7 +17,8 @@ from fixtures.stb import BASELINE_M, GAP, UNDETECTED, StbTree, image_path
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.module import HandDataModule
-from s2hand.data.stb import CAMERAS, StbDataset, read_label_file, wrist_from_palm
+from s2hand.data.stb import StbDataset
+from s2hand.data.stb_labels import CAMERAS, read_label_file, wrist_from_palm
 from s2hand.geometry.camera import project
 from s2hand.window import Window
 

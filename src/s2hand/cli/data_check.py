@@ -21,7 +21,8 @@ from s2hand.data.ho3d import Ho3dDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.recorded import RecordedDataset
 from s2hand.data.rhd import RhdDataset
-from s2hand.data.stb import CAMERAS, StbDataset
+from s2hand.data.stb import StbDataset
+from s2hand.data.stb_labels import CAMERAS
 from s2hand.data.video import Pictures, read_image
 from s2hand.export.overlay import draw_detections
 from s2hand.files import atomic_path

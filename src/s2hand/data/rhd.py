@@ -8,43 +8,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from s2hand.data.base import content_key
-from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import SIDES, Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.recorded import RecordedDataset
-from s2hand.files import default_root
-from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
-from s2hand.pickles import NUMPY, Array, read_pickle, to_array
+from s2hand.data.rhd_labels import read_annotations
+from s2hand.geometry.skeleton import NUM_JOINTS
 
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "evaluation"]
 Hands = Literal["each", "dominant"]
 FOLDERS = {"train": "training", "evaluation": "evaluation"}
-MAX_ANNOTATION_BYTES = 2**29
-"""``anno_training.pickle`` holds about 100 MB."""
-
-_LAYOUT: Layout = {
-    "picture": ("<i8", ()),
-    "K": ("<f8", (3, 3)),
-    "joints": ("<f4", (2, NUM_JOINTS, 3)),
-    "visible": ("<i8", (2,)),
-    "extent": ("<f4", (2,)),
-}
-"""One row per picture: its number, K, joints (left hand first, common order), how many joints of
-each hand are visible, and the longer side of their box in pixels. NaN: None in the file."""
-_VERSION = 1
 
 
 class RhdDataset(RecordedDataset):
@@ -122,78 +106,6 @@ class RhdDataset(RecordedDataset):
     def segments(self) -> list[Sequence[int]]:
         """No two samples follow each other in time."""
         return [(index,) for index in range(len(self))]
-
-
-def read_annotations(path: Path) -> dict[str, np.ndarray]:
-    """The rows of an annotation file (:data:`_LAYOUT`), by picture; read once, then cached.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, the picture and what does not fit.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; root must hold training/ and evaluation/")
-    status = path.stat()
-    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-    folder = default_root() / f"rhd-labels-{content_key(version=_VERSION, file=stamp)}"
-    if not folder.is_dir():
-        content = read_pickle(path, NUMPY, MAX_ANNOTATION_BYTES, "an annotation file of RHD")
-        if not isinstance(content, dict) or not content:
-            raise ValueError(f"{path} holds no dict of pictures; is this RHD's anno file?")
-        write_cache(folder, len(content), _LAYOUT, _rows(path, content))
-    pictures = np.load(folder / "picture.npy", mmap_mode="r", allow_pickle=False)
-    return open_cache(folder, len(pictures), _LAYOUT)
-
-
-def _rows(path: Path, content: Mapping[Any, Any]) -> Iterator[dict[str, np.ndarray]]:
-    """One row for each picture, sorted by number."""
-    if not all(type(key) is int and 0 <= key < 10**6 for key in content):
-        raise ValueError(f"{path}: its keys are not the numbers of pictures")
-    for picture in sorted(content):
-        entry = content[picture]
-        try:
-            row = _row(entry)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}, picture {picture:05d}: {error}") from error
-        yield {"picture": np.array([picture]), **{name: row[name][None] for name in row}}
-
-
-def _row(entry: Any) -> dict[str, np.ndarray]:
-    if not isinstance(entry, dict):
-        raise ValueError(f"a {type(entry).__name__} where a dict of xyz, uv_vis and K is expected")
-    xyz = _numbers(entry, "xyz", (2 * NUM_JOINTS, 3)).reshape(2, NUM_JOINTS, 3)
-    uv_vis = _numbers(entry, "uv_vis", (2 * NUM_JOINTS, 3)).reshape(2, NUM_JOINTS, 3)
-    K = _numbers(entry, "K", (3, 3))
-    if any(np.isnan(values).all() for values in (xyz, uv_vis, K)):
-        K = np.full((3, 3), np.nan)  # None: the picture cannot be used
-    seen = np.nan_to_num(uv_vis[..., 2]) > 0.5
-    box = np.where(seen[..., None], uv_vis[..., :2], np.nan)
-    extent = [np.ptp(hand[used], axis=0).max() if used.any() else 0.0
-              for hand, used in zip(box, seen, strict=True)]  # fmt: skip
-    return {
-        "K": K,
-        "joints": xyz[:, list(TO_COMMON["rhd"])],
-        "visible": seen.sum(1),
-        "extent": np.array(extent),
-    }
-
-
-def _numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of an annotation; NaN for None."""
-    if key not in entry:
-        raise ValueError(f"no {key!r} in it; is this RHD's anno file?")
-    value = entry[key]
-    if value is None:
-        return np.full(shape, np.nan)
-    if not isinstance(value, Array):
-        raise ValueError(f"{key} is a {type(value).__name__}, not an array")
-    array = to_array(value)
-    if array.shape != shape:
-        raise ValueError(f"{key} has shape {array.shape}, expected {shape}")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{key} is not finite")
-    return array
 
 
 def _read_table(
