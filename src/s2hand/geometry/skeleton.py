@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -81,7 +82,18 @@ JOINT_CONVENTIONS: dict[str, JointConvention] = {
 def bone_vectors(joints: Tensor) -> Tensor:
     """[..., 21, d] points to [..., 20, d] vectors from parent to child, in the order of BONES."""
     parents, children = zip(*BONES, strict=True)
-    return joints[..., list(children), :] - joints[..., list(parents), :]
+    start, end = (indices(ids, joints.device) for ids in (parents, children))
+    return joints.index_select(-2, end) - joints.index_select(-2, start)
+
+
+@cache
+def indices(ids: tuple[int, ...], device: torch.device) -> Tensor:
+    """Positions as a tensor [n] that lies on the device already.
+
+    A list would be copied there at every use, and the GPU waited for.
+    """
+    with torch.inference_mode(False):  # made in an evaluation, training must be able to use it
+        return torch.tensor(ids, device=device)
 
 
 def bone_lengths(joints: Tensor) -> Tensor:

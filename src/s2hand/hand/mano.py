@@ -18,7 +18,7 @@ from s2hand.geometry.rotation import (
     quaternion_multiply,
     quaternion_to_matrix,
 )
-from s2hand.geometry.skeleton import TO_COMMON, JointConvention
+from s2hand.geometry.skeleton import TO_COMMON, JointConvention, indices
 from s2hand.hand.anatomy import angle_limits, joint_angles, joint_frames
 from s2hand.hand.model_file import HandModel, load_hand_model
 from s2hand.types import Hand, HandCode
@@ -174,8 +174,12 @@ class ManoHead(nn.Module):
 
     def _gather(self, inner: Tensor, vertices: Tensor) -> Tensor:
         """16 inner joints in MANO order and the mesh's fingertips as 21 in the common order."""
-        tips = vertices[..., list(self.convention.tips), :]
-        return torch.cat([inner, tips], -2)[..., list(TO_COMMON["mano"]), :]
+        tips, order = (
+            indices(tuple(ids), vertices.device)
+            for ids in (self.convention.tips, TO_COMMON["mano"])
+        )
+        joints = torch.cat([inner, vertices.index_select(-2, tips)], -2)
+        return joints.index_select(-2, order)
 
 
 def _smplx_mano(model: HandModel) -> smplx.MANO:
@@ -208,4 +212,8 @@ def _smplx_mano(model: HandModel) -> smplx.MANO:
     for module in mano.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             module.register_buffer(name, buffer, persistent=False)
+    # smplx walks along the parents one by one: on a GPU it would wait for it at each.
+    parents = mano.parents
+    del mano.parents
+    mano.parents = parents
     return mano

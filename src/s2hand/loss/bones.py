@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from s2hand.geometry.skeleton import BONES, bone_vectors
+from s2hand.geometry.skeleton import BONES, bone_vectors, indices
 from s2hand.loss.base import Loss, detected_keypoints
 from s2hand.types import HandBatch, Prediction
 
@@ -32,5 +32,8 @@ class BoneOrientation(Loss):
         detected = bone_directions(detected_keypoints(batch))
         difference = (detected - bone_directions(prediction.joints_2d)).square().sum(-1)
         parents, children = zip(*BONES, strict=True)
-        confidence = batch.confidence[..., list(parents)] * batch.confidence[..., list(children)]
-        return (confidence * difference).mean()
+        start, end = (
+            batch.confidence.index_select(-1, indices(ids, difference.device))
+            for ids in (parents, children)
+        )
+        return (start * end * difference).mean()
