@@ -39,6 +39,8 @@ class FrameTable:
     """Of the same hands; None where the dataset has none."""
     boxes: Float[np.ndarray, "n 4"] | None = None
     """Hand boxes x0, y0, x1, y1 that are part of the task; NaN without."""
+    sizes: Int[np.ndarray, "n 2"] | None = None
+    """(width, height) of each image, where a dataset has images of several sizes."""
 
     def rows(self, kept: Int[np.ndarray, " m"]) -> FrameTable:
         """Some of the frames."""

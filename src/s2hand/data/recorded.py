@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,8 @@ class RecordedDataset(HandDataset):
 
     fps: float | None = 30.0
     image_size: tuple[int, int] = IMAGE_SIZE
-    """(width, height) of the published images, which K, labels and detections refer to."""
+    """(width, height) of the published images, which K, labels and detections refer to; of a table
+    with ``sizes`` every image has its own."""
 
     def __init__(
         self,
@@ -77,7 +79,10 @@ class RecordedDataset(HandDataset):
         dropped: Mapping[str, int],
     ) -> None:
         self.image_px = image_px
-        sizes = np.full((len(table.names), 2), self.image_size)
+        if table.sizes is None:
+            table = replace(table, sizes=np.full((len(table.names), 2), self.image_size))
+        sizes = table.sizes
+        assert sizes is not None
         check_intrinsics(table.intrinsics, sizes, source)
         for points in (table.joints, table.vertices):
             if points is not None:
@@ -150,10 +155,12 @@ class RecordedDataset(HandDataset):
 
     def _pixels(self, index: int) -> np.ndarray:
         image = read_image(self.path(index))
-        if image.size != self.image_size:
+        assert self._table.sizes is not None
+        width, height = self._table.sizes[index].tolist()
+        if image.size != (width, height):
             raise ValueError(
                 f"{self.path(index)} is {image.size[0]}x{image.size[1]}; K and labels are those of "
-                f"the published {self.image_size[0]}x{self.image_size[1]} images"
+                f"the published {width}x{height} images"
             )
         crop = crop_image(image, self._boxes[index], self.image_px)
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()
