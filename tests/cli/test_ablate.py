@@ -20,7 +20,8 @@ from s2hand.build import load, make_data, make_module
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli import ablate
 from s2hand.cli.ablate import main
-from s2hand.cli.ablation import Change, Finetune, changed_losses, read_changes, without_branch
+from s2hand.cli.ablation import Change, Finetune, changed_losses, read_changes
+from s2hand.cli.ablation_model import without_branch
 from s2hand.cli.comparison import compare
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
@@ -344,6 +345,22 @@ def test_an_interrupted_study_goes_on(
     assert found == {"full": {"error_2d_px": 1.0}, "noise_4px": {"error_2d_px": 3.0}}
     assert call(last(smoke_run), tmp_path, "rows=[full]", "resume=never") == 0
     assert metrics(tmp_path / "ablate" / "full") == {"error_2d_px": 4.0}
+
+
+def test_a_row_that_another_process_has_finished_is_left(
+    smoke_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def run_row(study: Any, name: str) -> None:
+        done.append(name)
+        for row in ("full", "noise_4px"):  # the other process is faster
+            report = {"metrics": {"model": {"error_2d_px": 1.0}}}
+            (study.begin(row) / "metrics.json").write_text(json.dumps(report))
+
+    monkeypatch.setattr(ablate, "run_row", run_row)
+    assert call(last(smoke_run), tmp_path, "rows=[full,noise_4px]") == 0
+    assert done == ["full"]
 
 
 def test_seeds_are_averaged_by_the_sweep_report(smoke_run: Path, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_frames_and_seeds_differ() -> None:
     one, two = (
         every(CorruptedDetections(frames, noise_px=3, seed=s)).keypoints - plain for s in (0, 1)
     )
-    assert not torch.allclose(one[0], one[1])
-    assert not torch.allclose(one, two)
+    assert not torch.allclose(one[0], one[1], atol=0.1)
+    assert not torch.allclose(one, two, atol=0.1)
 
 
 def test_noise_has_the_asked_size_and_confidences_stay() -> None:

@@ -16,7 +16,8 @@ from rich.markup import escape
 
 from s2hand.build import configured, make_data
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.ablation import Change, rebuilt, without_branch
+from s2hand.cli.ablation import Change
+from s2hand.cli.ablation_model import rebuilt, without_branch
 from s2hand.cli.ablation_study import AblationStudy
 from s2hand.cli.ablation_table import ablation_table
 from s2hand.cli.app import close_wandb, command, quiet_libraries
@@ -104,6 +105,8 @@ def run_rows(study: AblationStudy) -> list[str]:
         with own_folder(study.folder / name) as free:
             if not free:
                 _log.warning("left out: another process is at work in %s", study.folder / name)
+                continue
+            if study.is_finished(name):  # by another process, since this one began
                 continue
             _log.info("row %s: %s", name, study.changes[name].words())
             try:

@@ -126,11 +126,16 @@ class AblationStudy:
             if (folder / ROW_FILE).is_file():
                 before, now = read_json(folder / ROW_FILE), self._row_told(name)
                 _refuse_changes(before, now, {"words"}, f"{folder} was told other values")
-            if (folder / "metrics.json").is_file():
+            if self.is_finished(name):
                 _log.info("finished already: %s (resume=never starts over)", folder)
             else:
                 found.append(name)
         return found
+
+    def is_finished(self, name: str) -> bool:
+        """Whether there is nothing to do for a row."""
+        is_there = (self.folder / name / "metrics.json").is_file()
+        return is_there and self.cfg.resume != "never"
 
     def begin(self, name: str) -> Path:
         """The folder of a row, with what it is told; results of earlier attempts are gone."""
