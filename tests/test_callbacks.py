@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, fit
 from s2hand import callbacks
+from s2hand import callbacks
 from s2hand.callbacks import Panels, Progress, example_batch
 from s2hand.checkpoint import read_checkpoint
 from s2hand.data.module import HandDataModule
@@ -125,6 +126,20 @@ def test_the_bar_counts_the_whole_run_and_shows_the_metrics(
     assert "loss 0." in shown
     assert "px" in shown
     assert "PA" in shown
+
+
+def test_without_a_terminal_a_line_is_said_now_and_then(
+    smoke: DictConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "LINE_SECONDS", 0.0)
+    smoke.trainer.max_steps = 4
+    fit(smoke, [Progress(refresh_steps=2)], save=False)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "of 4" in line]
+    assert [line[:21] for line in lines] == ["training: step 2 of 4", "training: step 4 of 4"]
+    assert "loss 0." in lines[0]
+    monkeypatch.setattr(callbacks, "LINE_SECONDS", 60.0)
+    fit(smoke, [Progress(refresh_steps=2)], save=False)
+    assert "of 4" not in capsys.readouterr().out
 
 
 def test_the_bar_starts_where_a_resumed_run_does(smoke: DictConfig) -> None:

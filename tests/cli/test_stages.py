@@ -27,10 +27,12 @@ class Job:
 
     def run(self) -> dict[str, str]:
         self.did.clear()
-        self.stages = stages = Stages(self.folder, Console(file=self.said, width=300))
-        made = stages.run("first", self.settings["first"], ["sub/a.txt"], self.stage("first"))
+        console = Console(file=self.said, width=300)
+        self.stages = stages = Stages(self.folder, ["first", "second"], console)
+        inputs = self.settings["first"]
+        made = stages.run("first", "reading [a]", inputs, ["sub/a.txt"], self.stage("first"))
         inputs = self.settings["second"] | made
-        return stages.run("second", inputs, ["b.txt"], self.stage("second"))
+        return stages.run("second", "writing b", inputs, ["b.txt"], self.stage("second"))
 
     def stage(self, name: str) -> Callable[[], None]:
         def work() -> None:
@@ -53,9 +55,26 @@ def test_what_is_done_is_not_done_again(job: Job) -> None:
     assert job.did == ["first", "second"]
     assert job.run() == made == {"b.txt": file_hash(job.folder / "b.txt")}
     assert job.did == []
-    assert "second: done before, reused" in job.said.getvalue()
+    assert job.said.getvalue().splitlines() == [
+        "1/2 first: reading [a]", "2/2 second: writing b", "1/2 first: reused", "2/2 second: reused"
+    ]  # fmt: skip
+
+
+def test_a_stage_is_named_before_it_runs(job: Job) -> None:
+    job.work["first"] = lambda: job.said.write("at work\n") and None
+    job.run()
+    assert job.said.getvalue().splitlines()[:2] == ["1/2 first: reading [a]", "at work"]
+
+
+def test_seconds_are_of_this_job(job: Job) -> None:
+    job.run()
     assert job.stages is not None
-    assert set(job.stages.seconds()) == {"first", "second"}
+    assert all(isinstance(spent, float) for spent in job.stages.seconds.values())
+    job.settings["second"] = {"smooth": 1}
+    job.run()
+    first, second = job.stages.seconds["first"], job.stages.seconds["second"]
+    assert first is None
+    assert second is not None
 
 
 def test_other_settings_run_the_stage_and_what_depends_on_its_output(job: Job) -> None:
@@ -98,9 +117,30 @@ def test_whatever_stops_a_stage_the_ones_before_it_stay(job: Job, error: BaseExc
         job.run()
     assert job.stages is not None
     assert job.stages.running == "second"
+    assert (
+        job.stages.kept() == f"\nkept in {job.folder}: first; the same command goes on with second"
+    )
     job.work.clear()
     job.run()
     assert job.did == ["second"]
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(job: Job) -> None:
+    def stop() -> None:
+        raise ValueError("not a video")
+
+    job.work["first"] = stop
+    with pytest.raises(ValueError, match="not a video"):
+        job.run()
+    assert job.stages is not None
+    assert job.stages.running == "first"
+    assert job.stages.kept() == ""
+
+
+def test_a_finished_job_was_not_stopped_in_any_stage(job: Job) -> None:
+    job.run()
+    assert job.stages is not None
+    assert job.stages.kept() == ""
 
 
 def test_a_stage_stopped_while_it_replaces_its_output_is_not_taken_for_done(job: Job) -> None:
@@ -145,7 +185,7 @@ def test_the_record_names_files_relative_to_the_folder(job: Job) -> None:
 
 
 def test_a_stage_without_its_output_is_an_error(tmp_path: Path) -> None:
-    stages = Stages(tmp_path, Console(file=StringIO()))
+    stages = Stages(tmp_path, ["lazy"], Console(file=StringIO()))
     with pytest.raises(RuntimeError, match=r"'lazy' left no .*made\.txt"):
-        stages.run("lazy", {}, ["made.txt"], lambda: None)
-    assert stages.seconds() == {}
+        stages.run("lazy", "nothing", {}, ["made.txt"], lambda: None)
+    assert stages.seconds == {}

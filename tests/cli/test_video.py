@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,10 @@ def test_the_same_command_does_nothing_twice(
     assert ran == []
     assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
     said = capsys.readouterr().out
-    assert said.count("reused") == 3
+    assert [line for line in said.splitlines() if line.endswith("reused")] == [
+        "1/3 adapt: reused", "2/3 predict: reused", "3/3 page: reused"
+    ]  # fmt: skip
+    assert said.count("reused") == 6, "no seconds of what did not run"
     assert "frames with a hand" in said
 
 
@@ -106,6 +111,39 @@ def test_another_setting_of_the_adaptation_does_it_again(
     assert ran == STAGES
 
 
+def test_what_nothing_depends_on_does_nothing_again(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    """A label, a value that is the default, the rate of pictures where there is a video."""
+    assert run(right, copy, checkpoint, "study=other", "seed=0", "--fps", "25") == 0
+    assert ran == []
+
+
+def test_another_setting_of_the_prediction_keeps_the_adaptation(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    assert run(right, copy, checkpoint, "+predict.batch_size=4") == 0
+    assert ran == ["predict", "page"]
+
+
+def test_the_same_video_under_another_name_is_shown_under_it(
+    right: Clip, checkpoint: str, copy: Path, tmp_path: Path, ran: list[str]
+) -> None:
+    source = tmp_path / "renamed.mp4"
+    shutil.copy(right.source, source)
+    assert run(Clip(source, right.detections, []), copy, checkpoint) == 0
+    assert ran == ["page"]
+    assert "renamed.mp4" in (copy / "index.html").read_text(encoding="utf-8")
+
+
+def test_another_version_of_the_package_does_all_again(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_job, "__version__", "99.0")
+    assert run(right, copy, checkpoint) == 0
+    assert ran == STAGES
+
+
 def test_a_damaged_track_is_made_again(
     right: Clip, checkpoint: str, copy: Path, ran: list[str]
 ) -> None:
@@ -119,8 +157,8 @@ def test_a_damaged_track_is_made_again(
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (KeyboardInterrupt(), 130, "stopped"),
-        (SystemExit(1), 130, "stopped"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (SystemExit(1), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "track.npz"), 1, "No space left"),
     ],
 )
@@ -136,7 +174,7 @@ def test_what_stops_it_loses_no_stage(
         assert run(right, tmp_path, checkpoint) == code
     said = capsys.readouterr().err
     assert words in said
-    assert "in the stage 'predict'" in said
+    assert said.endswith(f"kept in {tmp_path}: adapt; the same command goes on with predict\n")
     assert ran == ["adapt"]
     ran.clear()
     assert run(right, tmp_path, checkpoint) == 0
@@ -177,7 +215,9 @@ def test_a_name_may_hold_anything(
     shutil.copy(right.source, source)
     out = tmp_path / f"out {name}"
     assert run(Clip(source, right.detections, []), out, checkpoint, "--no-adapt") == 0
-    assert str(out) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(out) in said
+    assert f"s2hand-view {shlex.quote(str(out))}\n" in said
     assert "<img src=x" not in (out / "index.html").read_text(encoding="utf-8")
 
 
@@ -189,11 +229,20 @@ def test_a_name_may_hold_anything(
         (["{clip}", "{clip}"], "is a file: give a folder"),
         (["{clip}", "out", "--no-adapt", "--checkpoint", "none"], "--no-adapt needs"),
         (["{clip}", "out", "fast"], "key=value"),
-        (["{clip}", "out", "--detections", "{json}", "trainer.steps=3"], "steps"),
-        (["{clip}", "out", "--detections", "{json}", "predict.formats=[stl]"], "stl"),
+        (["{clip}", "out", "--fov", "190"], "between 0 and 180"),
+        (["{clip}", "out", "--detections", "no.json"], "no.json: no such file"),
         (["{clip}", "out", "--detections", "{json}", "--track", "7"], "track 7"),
-        (["{clip}", "out", "--detections", "{json}", "--checkpoint", "no.ckpt"], "no.ckpt"),
-        (["{clip}", "out", "--detections", "{json}", "hand=open"], "come with the checkpoint"),
+        (["{clip}", "out", "side=left"], "s2hand-video calls it --side SIDE"),
+        (["{clip}", "out", "track=1"], "s2hand-video calls it --track N"),
+        (["{clip}", "out", "source=b.mp4"], "s2hand-video calls it the first argument"),
+        (["{clip}", "out", "dataset.source=b.mp4"], "s2hand-video calls it the first argument"),
+        (["{clip}", "out", "data=synthetic"], "s2hand-video calls it the first argument"),
+        (["{clip}", "out", "detections=b.json"], "s2hand-video calls it --detections FILE"),
+        (["{clip}", "out", "checkpoint=b.ckpt"], "s2hand-video calls it --checkpoint FILE"),
+        (["{clip}", "out", "out=there"], "s2hand-video calls it the second argument"),
+        (["{clip}", "out", "horizontal_fov_deg=70"], "s2hand-video calls it --fov DEGREES"),
+        (["{clip}", "out", "predict.smooth_sigma=2"], "s2hand-video calls it --smooth SIGMA"),
+        (["{clip}", "out", "+predict.fps=25"], "s2hand-video calls it --fps FPS"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(
@@ -206,6 +255,74 @@ def test_what_cannot_be_is_said_in_a_line(
     said = " ".join(capsys.readouterr().err.split())
     assert words in said
     assert "Traceback" not in said
+
+
+@pytest.fixture
+def detected(right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The models that detection is called with; it finds the clip's hand."""
+    models: list[Path] = []
+
+    def found(source: Path, out: Path, *, model: Path, **_: object) -> None:
+        models.append(model)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(right.detections, out)
+
+    (tmp_path / "hand.task").write_bytes(b"a model")
+    monkeypatch.setenv("S2HAND_HAND_LANDMARKER", str(tmp_path / "hand.task"))
+    monkeypatch.setattr(video_job, "detect", found)
+    return models
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trainer.steps=3"], "no such setting: trainer.steps; `s2hand-adapt --help`"),
+        (["predict.formats=[stl]"], "stl"),
+        (["predict.formats=[npz,mp4]"], "the page needs hand.glb; add glb"),
+        (["predict=null"], "shows what it predicts"),
+        (["loss=[speed]"], "no loss named 'speed'; there are"),
+        (["--checkpoint", "no.ckpt"], "no.ckpt"),
+        (["hand=open"], "come with the checkpoint"),
+        (["--smooth", "-1"], "smooth_sigma=-1.0"),
+        (["trainer.max_steps=0"], "at least 1 step"),
+        (["trainer.accelerator=abacus"], "abacus"),
+        (["loss.photometric.speed=3"], "no such setting: loss.photometric.speed"),
+        (["+loss.photometric.fn.speed=3"], "speed"),
+    ],
+)
+def test_what_cannot_be_is_said_before_detection(
+    right: Clip, tmp_path: Path, detected: list[Path], capsys: pytest.CaptureFixture[str],
+    arguments: list[str], words: str,
+) -> None:  # fmt: skip
+    assert main([str(right.source), str(tmp_path / "out"), *arguments]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert "append" not in said
+    assert "kept" not in said
+    assert detected == []
+
+
+def test_detection_is_done_again_for_another_model_alone(
+    right: Clip, checkpoint: str, tmp_path: Path, detected: list[Path], ran: list[str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = [str(right.source), str(tmp_path / "out"), "--checkpoint", checkpoint]
+    arguments += ["--no-adapt", *QUICK]
+    assert main(arguments) == 0
+    assert "1/3 detect: finding hands in hand.mp4" in capsys.readouterr().out
+    assert main([*arguments, "trainer.max_steps=3"]) == 0
+    assert len(detected) == 1
+    assert ran == ["predict", "page"]
+    shutil.copy(tmp_path / "hand.task", tmp_path / "same.task")
+    assert main([*arguments, "--model", str(tmp_path / "same.task")]) == 0
+    assert len(detected) == 1
+    (tmp_path / "hand.task").write_bytes(b"another model")
+    assert main(arguments) == 0
+    assert len(detected) == 2
+    monkeypatch.setattr(video_job, "version", lambda: "99.0")
+    assert main(arguments) == 0
+    assert len(detected) == 3
+    assert ran == ["predict", "page"], "what it finds is the same"
 
 
 def two_hands(clip: Clip, path: Path, names: list[str]) -> None:
@@ -235,8 +352,9 @@ def test_of_several_hands_the_one_seen_most_is_taken_and_the_others_named(
 
 
 def test_a_broken_picture_of_a_folder_is_left_out(
-    right: Clip, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    right: Clip, checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    detected: list[Path],
+) -> None:  # fmt: skip
     folder = tmp_path / "frames"
     folder.mkdir()
     names = [f"{i}.png" for i in range(FRAMES)]
@@ -257,12 +375,17 @@ def test_a_broken_picture_of_a_folder_is_left_out(
 
 
 def test_a_missing_package_is_said(
-    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], detected: list[Path],
+) -> None:  # fmt: skip
     def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("detection needs MediaPipe: pip install 's2hand[detect]'")
 
+    def unknown() -> str:
+        raise PackageNotFoundError("mediapipe")
+
     monkeypatch.setattr(video_job, "detect", missing)
+    monkeypatch.setattr(video_job, "version", unknown)
     assert main([str(right.source), str(tmp_path / "out")]) == 1
     assert "pip install 's2hand[detect]'" in capsys.readouterr().err
 
@@ -282,22 +405,43 @@ def test_what_lies_below_a_folder_of_pictures_does_not_count(
     assert ran == ["predict", "page"]
 
 
-def test_a_wrong_name_need_not_wait_for_torch() -> None:
-    code = "import sys, s2hand.cli.video; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
 
 
-def test_no_hand_is_said_and_the_detections_are_kept(
-    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("package", ["torch", "hydra", "rich", "numpy"])
+def test_the_command_stands_before_what_takes_time_is_loaded(package: str) -> None:
+    code = f"import sys, s2hand.cli.video; sys.exit({package!r} in sys.modules)"
+    assert python(code).returncode == 0
+
+
+@pytest.mark.parametrize("package", ["rich.console", "hydra", "torch"])
+def test_ctrl_c_while_packages_are_loaded_is_one_line(
+    right: Clip, tmp_path: Path, package: str
 ) -> None:
+    code = f"""
+import sys
+from s2hand.cli.video import main
+class Stop:
+    def find_spec(self, name, *_):
+        if name == {package!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stop())
+sys.exit(main(sys.argv[1:]))
+"""
+    done = python(code, str(right.source), str(tmp_path / "out"))
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_of_no_hand_nothing_is_said_to_be_kept(
+    right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], detected: list[Path],
+) -> None:  # fmt: skip
     def nothing(source: Path, out: Path, **_: object) -> None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("{}")
         raise ValueError(f"{source}: no hand was found")
 
     monkeypatch.setattr(video_job, "detect", nothing)
     assert main([str(right.source), str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert "no hand was found" in said
-    assert "in the stage 'detect'" in said
-    assert (tmp_path / "out" / "detections.json").is_file()
+    assert capsys.readouterr().err == f"error: {right.source}: no hand was found\n"

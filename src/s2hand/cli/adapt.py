@@ -72,8 +72,8 @@ def adapt(cfg: DictConfig) -> Adaptation:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     best: BestResidual = hydra.utils.instantiate(cfg.stop)
     trainer = make_trainer(cfg)
-    _check_trainer(trainer)
-    module, data = _prepare(cfg)
+    check_trainer(trainer)
+    module, data = prepare(cfg)
     if cfg.checkpoint:
         use_checkpoint(trainer, cfg.checkpoint)
     trainer.callbacks.insert(0, best)  # type: ignore[attr-defined]  # panels show the best weights
@@ -105,7 +105,7 @@ def adapt(cfg: DictConfig) -> Adaptation:
     return Adaptation(module, data, checkpoint, report)
 
 
-def _check_trainer(trainer: pl.Trainer) -> None:
+def check_trainer(trainer: pl.Trainer) -> None:
     """Raise ValueError for a trainer that takes no step, or that runs in several processes."""
     if trainer.max_steps < 1:
         raise ValueError(
@@ -119,7 +119,7 @@ def _check_trainer(trainer: pl.Trainer) -> None:
         )
 
 
-def _prepare(cfg: DictConfig) -> tuple[S2Hand, HandDataModule]:
+def prepare(cfg: DictConfig) -> tuple[S2Hand, HandDataModule]:
     """The module to adapt, and the frames."""
     if cfg.checkpoint:
         cfg = with_recorded_model(cfg)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from s2hand.artifacts import wandb_offline
-from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
+from s2hand.cli.errors import EXPECTED, INTERRUPTED, check_names, message, print_error
 from s2hand.cli.sweep import missing_plugin, own_folder
 
 _log = logging.getLogger(__name__)
@@ -76,13 +76,11 @@ def command(
             missing = missing_plugin(sys.argv[1:])
             if missing:
                 _fail(missing)
-            unknown = sorted(set(chosen_losses(sys.argv[1:])) - set(known_losses()))
-            if unknown:
-                _fail(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
-            for argument in sys.argv[1:]:
-                key = argument.lstrip("+").partition("=")[0]
-                if elsewhere and key in elsewhere:
-                    _fail(f"{argument}: s2hand-{config_name} calls it {elsewhere[key]}")
+            try:
+                check_losses(sys.argv[1:])
+                check_names(sys.argv[1:], elsewhere or {}, f"s2hand-{config_name}")
+            except ValueError as error:
+                _fail(str(error))
             try:
                 entry()
             except KeyboardInterrupt:
@@ -104,6 +102,13 @@ def chosen_losses(arguments: Sequence[str]) -> list[str]:
     """The names in ``loss=[...]``; of an unknown one Hydra does not say which are known."""
     chosen = [a.removeprefix("loss=") for a in arguments if a.startswith("loss=")]
     return re.findall(r"\w+", " ".join(chosen))
+
+
+def check_losses(arguments: Sequence[str]) -> None:
+    """Raise ValueError for a chosen loss that does not exist, naming those that do."""
+    unknown = sorted(set(chosen_losses(arguments)) - set(known_losses()))
+    if unknown:
+        raise ValueError(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
 
 
 def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ Torch is not imported here: a wrong word on the command line should be answered 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,14 @@ def print_error(text: str) -> None:
     """Say on stderr what is wrong, in one line however long; the text is not taken for markup."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]error:[/] {escape(text)}")
+
+
+def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command: str) -> None:
+    """Raise ValueError for a ``key=value`` whose key ``command`` calls as ``elsewhere`` says."""
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if key in elsewhere:
+            raise ValueError(f"{argument}: {command} calls it {elsewhere[key]}")
 
 
 def message(error: BaseException) -> str:

