@@ -76,7 +76,7 @@ def test_it_says_what_it_wrote_and_writes_nothing_twice(
     assert main(command) == 0
     assert f"{out}/train: packed before" in capsys.readouterr().out
     assert (out / "train" / "index.json").stat().st_mtime_ns == before
-    for other in (["data.train.image_px=64"], ["--raw"], ["data.train.labels=false"]):
+    for other in (["data.train.image_px=64"], ["--png"], ["data.train.labels=false"]):
         assert main([*command[:-3], *other, *command[-3:]]) == 1
         message = capsys.readouterr().err
         assert f"{out}/train holds another set (FreiHandDataset, 5 frames" in message

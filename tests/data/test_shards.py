@@ -87,7 +87,7 @@ def original(request: pytest.FixtureRequest, freihand: FreiHandTree, ho3d: Ho3dT
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve frames in six shards; read only."""
     folder = tmp_path_factory.mktemp("packed") / "set"
-    pack(Colours(12), folder, shard_bytes=4000)
+    pack(Colours(12), folder, raw=False, shard_bytes=4000)
     assert len(list(folder.glob("*.tar"))) == 6
     return folder
 
@@ -428,6 +428,10 @@ class TestDamage:
         path.write_text(json.dumps({**json.loads(path.read_text()), "image_px": 17}))
         with pytest.raises(ValueError, match=r"RGB image of size \(16, 16\), not RGB of 17 px"):
             PackedDataset(copy)[0]
+
+    def test_no_path_at_all(self) -> None:
+        with pytest.raises(ValueError, match=r"path=None: .*dataset\.test="):
+            PackedDataset(None)
 
     def test_a_folder_without_an_index(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"index\.json is missing: .*s2hand-data pack"):

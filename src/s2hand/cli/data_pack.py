@@ -34,7 +34,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", nargs="+", choices=SPLITS, help="which sets; by default all that data has"
     )
-    parser.add_argument("--raw", action="store_true", help="pixels as they are instead of PNG")
+    parser.add_argument("--png", action="store_true", help="smaller shards, slower to read")
     parser.add_argument(
         "--shard-mb", type=int, default=SHARD_BYTES // 2**20, metavar="N", help="size of a shard"
     )
@@ -99,10 +99,10 @@ def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
 def _pack_split(
     options: argparse.Namespace, console: Console, dataset: HandDataset, folder: Path
 ) -> None:
-    if packed_before(dataset, folder, options.raw):
+    if packed_before(dataset, folder, not options.png):
         console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
         return
-    index = pack(dataset, folder, options.raw, options.shard_mb * 2**20, options.workers)
+    index = pack(dataset, folder, not options.png, options.shard_mb * 2**20, options.workers)
     console.print(
         f"{folder}: {len(index.names)} frames, {len(index.shards)} shards, "
         f"{index.bytes / 1e6:.1f} MB ({index.bytes / len(index.names) / 1e3:.1f} kB each), "

@@ -43,12 +43,14 @@ class PackedDataset(HandDataset):
 
     Raises:
         FileNotFoundError: if there is no index, or (from :meth:`prepare`) a shard is missing.
-        ValueError: for an index of another version or with values that cannot be; from
+        ValueError: without a path; for an index of another version or with values that cannot be; from
             :meth:`prepare` for shards of another size, from samples for damaged frames. Each names
             the file and the remedy.
     """
 
-    def __init__(self, path: str | Path, hand: JointedHand | None = None) -> None:
+    def __init__(self, path: str | Path | None, hand: JointedHand | None = None) -> None:
+        if not path:
+            raise ValueError(f"path={path}: name the packed set, as in dataset.test=shards/test")
         self.path = str(path).rstrip("/")
         self._files: tuple[int, AbstractFileSystem, str] | None = None
         self.index = read_index(self._read(INDEX), f"{self.path}/{INDEX}")

@@ -31,7 +31,7 @@ _FEW = 64  # frames that are encoded sooner than processes start
 def pack(
     dataset: HandDataset,
     folder: str | Path,
-    raw: bool = False,
+    raw: bool = True,
     shard_bytes: int = SHARD_BYTES,
     num_workers: int = 0,
 ) -> PackedIndex:
@@ -44,7 +44,7 @@ def pack(
     Args:
         dataset: the frames, without cached features.
         folder: must not exist.
-        raw: store pixels as they are and not as PNG: larger, but nothing to decode.
+        raw: store pixels as they are; False stores PNG, smaller but slow to decode.
         shard_bytes: a shard ends with the frame that reaches this size.
         num_workers: processes that read and encode frames.
 

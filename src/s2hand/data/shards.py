@@ -1,13 +1,13 @@
 """The packed form of a dataset, ``s2hand.packed/1``: tar shards and an index.
 
-The shards are in WebDataset's form: plain tar, ``00000012.png`` (the crop of frame 12) followed by
-``00000012.npy`` (its numbers, one numpy record), so that WebDataset itself, or ``tar``, reads them.
-``index.json`` adds where each frame lies, which is what training here needs: its order is a
-function of the seed and of the batches seen, over windows of frames, whereas WebDataset reads a
-shard from its beginning, shuffles in a buffer and resumes by the shard. LitData reads any sample,
-but takes from the index how to decode it, Python's pickle among others, and a set of frames is
-untrusted. So a frame is one range of bytes, fetched through fsspec from wherever it lies, and
-decoded as PNG and as numbers of known types and shapes: nothing in it could run.
+The shards are in WebDataset's form: plain tar with ``00000012.npy`` (frame 12, pixels and numbers
+in one numpy record; or its numbers alone, behind ``00000012.png``), so that WebDataset itself, or
+``tar``, reads them. ``index.json`` adds where each frame lies, which is what training here needs:
+its order is a function of the seed and of the batches seen, over windows of frames, whereas
+WebDataset reads a shard from its beginning, shuffles in a buffer and resumes by the shard. LitData
+reads any sample, but takes from the index how to decode it, Python's pickle among others, and a set
+of frames is untrusted. So a frame is one range of bytes, fetched through fsspec from wherever it
+lies, and decoded as numbers of known types and shapes, or as PNG: nothing in it could run.
 docs/datasets/packed.md describes the files.
 """
 
