@@ -20,7 +20,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("convention", ["freihand", "ho3d"])
-def test_posing_and_comparing_bones_wait_once(convention: str) -> None:
+def test_posing_and_comparing_bones_hardly_wait(convention: str) -> None:
     head = ManoHead("open", convention=convention).cuda()
     hand, camera = (x.to("cuda") for x in open_hands(2))
     image = torch.zeros(2, 1, 3, 8, 8, device="cuda")
@@ -43,4 +43,5 @@ def test_posing_and_comparing_bones_wait_once(convention: str) -> None:
             step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(waits) <= 1, [str(w.message) for w in waits]  # smplx's copy of the parents
+    # smplx copies the list of parents, once forward and once back.
+    assert len(waits) <= 2, [str(wait.message) for wait in waits]
