@@ -43,9 +43,10 @@ class PackedDataset(HandDataset):
 
     Raises:
         FileNotFoundError: if there is no index, or (from :meth:`prepare`) a shard is missing.
-        ValueError: without a path; for an index of another version or with values that cannot be; from
-            :meth:`prepare` for shards of another size, from samples for damaged frames. Each names
-            the file and the remedy.
+        OSError: naming the file that a file system could not read, and why.
+        ValueError: without a path, and for an index of another version or of values that cannot
+            be; from :meth:`prepare` for shards of another size; from samples for damaged frames.
+            Each names the file and the remedy.
     """
 
     def __init__(self, path: str | Path | None, hand: JointedHand | None = None) -> None:
