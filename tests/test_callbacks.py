@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, fit
 from s2hand import callbacks
-from s2hand import callbacks
 from s2hand.callbacks import Panels, Progress, example_batch
 from s2hand.checkpoint import read_checkpoint
 from s2hand.data.module import HandDataModule
@@ -184,6 +183,44 @@ def test_the_configured_checkpoint_is_the_last_one(smoke: DictConfig) -> None:
     files = sorted((Path(smoke.paths.run) / "checkpoints").iterdir())
     assert [file.name for file in files] == ["last.ckpt", "previous.ckpt"]
     assert Path(kept.best_model_path) == files[0].resolve()
+
+
+def test_a_checkpoint_is_written_when_the_validation_of_its_step_is_done(smoke: DictConfig) -> None:
+    smoke.trainer.update(max_steps=4, val_check_interval=2)
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    seen: list[tuple[str, list[int]]] = []
+    folder = Path(smoke.paths.run) / "checkpoints"
+
+    class Look(pl.Callback):
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+            paths = sorted(folder.iterdir())
+            seen.append(("before", [read_checkpoint(path)["global_step"] for path in paths]))
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            for path in folder.glob("last.ckpt"):
+                content = read_checkpoint(path)
+                measured = sorted(k for k in content["s2hand"]["metrics"] if k.startswith("val/"))
+                seen.append(("step", [content["global_step"], len(measured)]))
+
+    fit(smoke, [Look()], save=False)
+    values = seen[2][1][1]
+    assert values > 3
+    assert seen == [
+        ("step", [1, 0]), ("before", [1]), ("step", [2, values]), ("step", [3, values]),
+        ("before", [3, 2]),
+    ]  # fmt: skip
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 4
+
+
+def test_an_interrupted_last_validation_is_done_again(smoke: DictConfig) -> None:
+    smoke.trainer.update(max_steps=2, val_check_interval=2)
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fit(smoke, [Interrupt("on_validation_start", 0, "RuntimeError")])
+    folder = Path(smoke.paths.run) / "checkpoints"
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1
+    _, trainer = fit(smoke)
+    assert "val/pa_mpjpe_mm" in trainer.callback_metrics
 
 
 @pytest.mark.parametrize("first", [True, False])

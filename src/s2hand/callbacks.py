@@ -86,8 +86,10 @@ class LastCheckpoint(ModelCheckpoint):
             return
         if trainer.validating and trainer.global_step == trainer.max_steps:
             return
+        _uncount_unfinished_step(trainer)
         if trainer.validating and trainer.global_step == trainer.max_steps:
             return
+        _uncount_unfinished_step(trainer)
         try:
             super().on_exception(trainer, pl_module, exception)
         except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run
@@ -95,6 +97,22 @@ class LastCheckpoint(ModelCheckpoint):
             return
         if trainer.global_step:
             _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
+
+
+def _uncount_unfinished_step(trainer: pl.Trainer) -> None:
+    """Have the trainer's counters say that a step which was interrupted has not begun.
+
+    Lightning itself forgets such a step within an epoch, but goes on counting it in the total: the
+    run that goes on would validate a step too early, and number its steps wrong.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    counted = loop.batch_progress.total
+    if counted.processed == counted.ready:
+        return
+    counted.reset_on_restart()
+    loop.batch_progress.current.reset_on_restart()
+    if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+        loop._batches_that_stepped -= 1  # the run that goes on leaves out this validation, and adds
 
 
 class Panels(pl.Callback):

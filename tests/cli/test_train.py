@@ -204,6 +204,36 @@ def test_which_checkpoint_a_run_goes_on_from(
     assert resume_path(smoke) == tmp_path / "other.ckpt"
 
 
+@pytest.mark.parametrize(
+    ("hook", "nth", "lost"),
+    [
+        ("on_train_batch_end", 4, "1,4,"),  # stopped before the step was logged
+        ("on_train_batch_start", 3, None),
+        ("on_train_batch_start", 4, None),  # right after the validation
+        ("on_before_optimizer_step", 5, None),
+    ],
+)
+def test_the_log_and_the_metrics_of_a_run_go_on(
+    tmp_path: Path, hook: str, nth: int, lost: str | None
+) -> None:
+    """Stopped before or after the one validation; the last steps have none."""
+    common = [
+        "experiment=smoke", "trainer.max_steps=6", "trainer.val_check_interval=4",
+        "callbacks.panels=null", "loss=[joint_location]",
+    ]  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_command(main, *common, f"paths.run={whole}") == 0
+    stop = f"+callbacks.stop={{_target_: fixtures.runs.Interrupt, hook: {hook}, nth: {nth}, "
+    assert run_command(main, *common, f"paths.run={parts}", stop + "how: RuntimeError}") == 1
+    assert run_command(main, *common, f"paths.run={parts}") == 0
+    lines, found = ((run / "metrics.csv").read_text().splitlines() for run in (whole, parts))
+    assert len(lines) == 8, "a header, six steps and a validation"
+    assert found == [line for line in lines if lost is None or not line.startswith(lost)]
+    reports = [json.loads((run / "train.json").read_text()) for run in (whole, parts)]
+    assert reports[0]["metrics"] == reports[1]["metrics"]
+    assert "val/pa_mpjpe_mm" in reports[1]["metrics"]
+
+
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_previous(
     plain: Reference, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -311,6 +341,17 @@ def test_a_sweep_gives_every_job_its_own_folder(tmp_path: Path) -> None:
         assert str(tmp_path) not in folder.name
     first, second = (weights(folder / "checkpoints" / "last.ckpt") for folder in folders)
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_sweep_of_jobs_of_several_processes_is_refused(tmp_path: Path) -> None:
+    arguments = ["experiment=smoke", f"paths.runs={tmp_path}", "logger=none", "trainer=ddp_cpu"]
+    assert run_command(main, "-m", *arguments, "seed=0,1") == 1
+    reasons = [json.loads(path.read_text()) for path in tmp_path.rglob("failed.json")]
+    assert len(reasons) == 2
+    for reason in reasons:
+        assert "-m with 2 processes for each job" in str(reason)
+        assert "trainer=gpu or trainer=cpu" in str(reason)
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_sweep_minimises_a_metric_and_never_the_loss(smoke_run: Path) -> None:
