@@ -48,8 +48,8 @@ def read_detections(path: str | Path, side: str = "right", track: int | None = N
         raise ValueError(f"side={side!r}; use 'right' or 'left'")
     if not path.is_dir() and not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such detection file or folder; detections are 2D keypoints per frame, in "
-            "one of the forms of docs/formats.md"
+            f"{path}: no such detection file or folder; detections are 2D keypoints per frame: the "
+            "JSON that s2hand-detect writes, that of S2HAND, or a folder of OpenPose's"
         )
     content = None if path.is_dir() else read_json(path)
     if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
