@@ -16,7 +16,7 @@ from PIL import Image
 
 from fixtures.detections import openpose_person
 from fixtures.mano_pickles import python2_pickle
-from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree
+from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree, annotation
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
@@ -149,9 +149,10 @@ class TestDetections:
 
 def _annotations(count: int = 1, **changes: Any) -> dict[Any, Any]:
     generator = np.random.default_rng(0)
+    xyz = generator.uniform(-0.1, 0.1, (42, 3)) + np.array([0, 0, 0.6])
     entry = {
-        "xyz": generator.uniform(-0.1, 0.1, (42, 3)) + np.array([0, 0, 0.6]),
-        "uv_vis": np.concatenate([generator.uniform(0, 320, (42, 2)), np.ones((42, 1))], 1),
+        "xyz": xyz,
+        "uv_vis": np.concatenate([480 * xyz[:, :2] / xyz[:, 2:] + 160, np.ones((42, 1))], 1),
         "K": K,
     } | changes
     return {i: {k: v for k, v in entry.items() if v is not ...} for i in range(count)}
@@ -169,8 +170,11 @@ class TestFiles:
             (_annotations(K=np.full((3, 3), np.nan)), "K is not finite"),
             (_annotations(uv_vis=[1, 2]), "uv_vis is a list"),
             (_annotations(xyz=np.full((42, 3), -1.0)), "OpenGL axes"),
-            (_annotations(K=np.array([[900, 0, 640], [0, 900, 480], [0, 0, 1.0]])), "Scale K"),
-            (_annotations(K=None), r"no hand has 11 visible"),
+            (
+                _annotations(K=K * [[2], [2], [1]]),
+                "no usable .*3D more than 10 px beside its 2D: 2",
+            ),
+            (_annotations(K=None), r"no usable hand \(None in the annotation: 2\)"),
         ],
     )
     def test_annotations_are_checked(self, copy: Path, content: Any, message: str) -> None:
@@ -183,6 +187,19 @@ class TestFiles:
         path = copy / "evaluation" / "anno_evaluation.pickle"
         path.write_bytes(python2_pickle(_annotations(2) | {2: _annotations(xyz=None)[0]}))
         with pytest.raises(ValueError, match=r"anno_evaluation\.pickle: None in picture 00002"):
+            RhdDataset(copy, None, "evaluation")
+
+    def test_3d_that_does_not_lie_on_its_2d_is_damaged(self, copy: Path, rhd: RhdTree) -> None:
+        content = {n: annotation(rhd.hands, n) for n in range(6)}
+        content[2]["xyz"][25] += [0.02, 0, 0]  # a joint of the right hand, 16 px
+        content[5]["xyz"][25] += [0.02, 0, 0]  # of one that is no sample
+        (copy / "training" / "anno_training.pickle").write_bytes(python2_pickle(content))
+        train = RhdDataset(copy, copy / "openpose")
+        assert train.reasons["3D more than 10 px beside its 2D"] == 1
+        assert "00002/right" not in train.names
+        assert "00002/left" in train.names
+        (copy / "evaluation" / "anno_evaluation.pickle").write_bytes(python2_pickle(content))
+        with pytest.raises(ValueError, match=r"picture 00002 projects 1\d px beside its uv_vis"):
             RhdDataset(copy, None, "evaluation")
 
     def test_a_pickle_that_names_code_is_refused(self, copy: Path) -> None:

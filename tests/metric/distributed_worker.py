@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 
 from s2hand.metric.joints import PointErrors
 from s2hand.metric.motion import MotionErrors
+from s2hand.metric.protocols import BenchmarkMetrics
 from s2hand.metric.sequences import SequenceMetrics
 from s2hand.types import Camera, Hand, HandBatch, HandCode, Labels, Prediction
 
@@ -21,12 +22,16 @@ def evaluate(sequences: list[int]) -> dict[str, float]:
     noise = 0.02 * torch.randn(7, 5, 21, 3, generator=generator, dtype=torch.float64)
     points, motion, video = PointErrors(), MotionErrors(), SequenceMetrics()
     video.segments = [range(5 * i, 5 * i + 5) for i in range(7)]
+    meshes = 0.1 * torch.randn(7, 5, 778, 3, generator=generator, dtype=torch.float64)
+    near = 0.004 * torch.randn(7, 5, 778, 3, generator=generator, dtype=torch.float64)
+    benchmark = BenchmarkMetrics("ho3d")
     for i in sequences:
+        benchmark.update(true[i] + noise[i], true[i], meshes[i, :1] + near[i, :1], meshes[i, :1])
         points.update(true[i] + noise[i], true[i])
         motion.update(true[i : i + 1] + noise[i : i + 1], true[i : i + 1])
         for t in range(5):
             video.update(*frame(5 * i + t, (true + noise)[i, t], true[i, t]))
-    metrics = (points, motion, video)
+    metrics = (points, motion, video, benchmark)
     return {name: value.item() for m in metrics for name, value in m.compute().items()}
 
 

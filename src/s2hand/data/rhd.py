@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from s2hand.data.checks import listed
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import SIDES, Detections
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 Split = Literal["train", "evaluation"]
 Hands = Literal["each", "dominant"]
+MAX_OFF_PX = 10.0
+"""Labels whose 3D and 2D lie further apart are damaged."""
 FOLDERS = {"train": "training", "evaluation": "evaluation"}
 
 
@@ -35,8 +38,9 @@ class RhdDataset(RecordedDataset):
     """The visible hands of RHD's pictures, one sample each; left hands are mirrored.
 
     A hand is a sample when at least ``min_visible`` of its 21 joints are visible (``uv_vis``).
-    Pictures whose annotation has None in it are dropped and counted in training and refused in the
-    evaluation. Training drops hands without detection, too; evaluation takes the whole picture.
+    Pictures whose annotation has None in it, and hands whose 3D joints do not project onto their 2D
+    ones, are dropped and counted in training and refused in the evaluation. Training drops hands
+    without detection, too; evaluation takes the whole picture.
 
     Args:
         root: the folder that holds ``training`` and ``evaluation``.
@@ -119,42 +123,45 @@ def _read_table(
     if split == "evaluation" and not complete.all():
         picture = rows["picture"][int(np.argmin(complete))]
         raise ValueError(f"{path}: None in picture {picture:05d}; the evaluation keeps every one")
-    chosen = _choose(rows["visible"], rows["extent"], hands, min_visible) & complete[:, None]
+    usable = (rows["visible"] >= min_visible) & complete[:, None]
+    matching = rows["off_px"] <= MAX_OFF_PX
+    if split == "evaluation" and not matching[usable].all():
+        wrong = np.argwhere(usable & ~matching)[0][0]
+        raise ValueError(
+            f"{path}: xyz of picture {rows['picture'][wrong]:05d} projects "
+            f"{rows['off_px'][wrong].max():.0f} px beside its uv_vis; is the file damaged?"
+        )
+    chosen = usable & matching
+    if hands == "dominant":
+        chosen &= _dominant(rows["visible"], rows["extent"])
     picture, side = np.nonzero(chosen)
+    reasons = {
+        "None in the annotation": 2 * int((~complete).sum()),
+        f"fewer than {min_visible} joints visible": int((complete[:, None] & ~usable).sum()),
+        f"3D more than {MAX_OFF_PX:.0f} px beside its 2D": int((usable & ~matching).sum()),
+        "not the dominant hand": int((usable & matching).sum()) - len(picture),
+    }
     if not len(picture):
-        raise ValueError(f"{path}: no hand has {min_visible} visible joints")
+        raise ValueError(f"{path}: no usable hand ({listed(reasons)})")
     numbers = rows["picture"][picture]
-    files = [_image(folder / "color", number) for number in numbers.tolist()]
     table = FrameTable(
         names=[f"{n:05d}/{('left', 'right')[s]}" for n, s in zip(numbers, side, strict=True)],
         numbers=2 * numbers,  # never one after the other
-        files=files,
+        files=[_image(folder / "color", number) for number in numbers.tolist()],
         intrinsics=rows["K"][picture],
         left=side == 0,
         joints=rows["joints"][picture, side].astype(np.float64),
     )
-    hidden = (rows["visible"] < min_visible) & complete[:, None]
-    reasons = {
-        "None in the annotation": 2 * int((~complete).sum()),
-        f"fewer than {min_visible} joints visible": int(hidden.sum()),
-        "not the dominant hand": 2 * int(complete.sum()) - int(hidden.sum()) - len(picture),
-    }
     return table, reasons
 
 
-def _choose(
-    visible: Int[np.ndarray, "n 2"],
-    extent: Float[np.ndarray, "n 2"],
-    hands: Hands,
-    min_visible: int,
+def _dominant(
+    visible: Int[np.ndarray, "n 2"], extent: Float[np.ndarray, "n 2"]
 ) -> Bool[np.ndarray, "n 2"]:
-    """Which hands of each picture are samples."""
-    usable = visible >= min_visible
-    if hands == "each":
-        return usable
-    rank = visible + 1e-6 * extent  # more joints first, then pixels
+    """The hand of each picture that shows more joints, of equals the larger one."""
+    rank = visible + 1e-6 * extent
     right = rank[:, 1] > rank[:, 0]
-    return usable & np.stack([~right, right], 1)
+    return np.stack([~right, right], 1)
 
 
 def _image(folder: Path, number: int) -> Path:

@@ -23,9 +23,11 @@ _LAYOUT: Layout = {
     "joints": ("<f4", (2, NUM_JOINTS, 3)),
     "visible": ("<i8", (2,)),
     "extent": ("<f4", (2,)),
+    "off_px": ("<f4", (2,)),
 }
 """One row per picture: its number, K, joints (left hand first, common order), how many joints of
-each hand are visible, and the longer side of their box in pixels. NaN: None in the file."""
+each hand are visible, the longer side of their box, and how far the projected joints lie from
+``uv_vis`` at most, pixels. NaN: None in the file."""
 _VERSION = 1
 
 
@@ -75,11 +77,16 @@ def _row(entry: Any) -> dict[str, np.ndarray]:
     box = np.where(seen[..., None], uv_vis[..., :2], np.nan)
     extent = [np.ptp(hand[used], axis=0).max() if used.any() else 0.0
               for hand, used in zip(box, seen, strict=True)]  # fmt: skip
+    with np.errstate(all="ignore"):  # hands that are not visible may lie behind the camera
+        projected = xyz @ K.T
+        off = np.linalg.norm(projected[..., :2] / projected[..., 2:] - uv_vis[..., :2], axis=-1)
+    off = np.where(seen & (xyz[..., 2] > 0), np.nan_to_num(off, nan=np.inf), 0.0)
     return {
         "K": K,
         "joints": xyz[:, list(TO_COMMON["rhd"])],
         "visible": seen.sum(1),
         "extent": np.array(extent),
+        "off_px": off.max(1).clip(max=1e6),
     }
 
 
