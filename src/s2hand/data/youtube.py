@@ -1,0 +1,168 @@
+"""YouTube-3D-Hands: pictures from videos, of no calibrated camera; right and left hands.
+
+Format: Kulon et al., "Weakly-Supervised Mesh-Convolutional Hand Reconstruction in the Wild" (CVPR
+2020). Everything about the files here is from memory (M): a COCO-like JSON for each split whose
+images have ``name``, ``width``, ``height`` and ``id``, its annotations ``vertices`` (778 x 3,
+pixels), ``is_left``, ``image_id`` and ``id``.
+
+The meshes are in pixels, without camera or size: they are no labels in camera space, and none are
+served as such. K is an assumption, as of own photographs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from s2hand.data.checks import read_json
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detection_files import read_detections
+from s2hand.data.detections import SIDES, Detections
+from s2hand.data.frame_table import FrameTable
+from s2hand.data.intrinsics import full_intrinsics
+from s2hand.data.recorded import RecordedDataset
+from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "test"]
+
+
+class YouTubeDataset(RecordedDataset):
+    """The annotated hands, one sample each (``.../frame/left``); left ones mirrored; no labels.
+
+    Training takes from the annotations only which hands a picture shows. Two annotated hands of one
+    side in a picture cannot be told apart in detections and are dropped and counted, as in training
+    and validation are hands without detection; the test split takes the whole picture for those.
+
+    Args:
+        root: the folder that holds ``youtube_<split>.json`` and the pictures below it.
+        detections: the path that :func:`read_detections` reads, or what it returns. Where the file
+            knows sides it is joined by picture (its path without suffix) and side, else by sample.
+            The test split may do without (None).
+        split: ``train``, ``val`` or ``test``.
+        horizontal_fov_deg: makes K, principal point in the middle of the picture.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+
+    Raises:
+        FileNotFoundError: for the first missing file.
+        ValueError: for an annotation file that is another, and detections of other names.
+    """
+
+    fps = None
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        split: Split = "train",
+        horizontal_fov_deg: float = 60.0,
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+    ) -> None:
+        root = Path(root)
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
+        table, self._meshes, dropped = _read_table(root, split, horizontal_fov_deg)
+        super().__init__(
+            table,
+            _join(detections, table),
+            keep_all=split == "test",
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=0.0,
+            source=f"{root} {split}",
+            dropped=dropped,
+        )
+
+    def pixel_vertices(self, index: int) -> Float[np.ndarray, "778 3"]:
+        """The annotated mesh, pixels of the whole picture as it is, z in the same unit.
+
+        Of a left hand it is that of a left hand. Only shape up to size, place and (by the unknown
+        camera) perspective is known of it.
+        """
+        return self._meshes[self.names[index]]
+
+
+def _read_table(
+    root: Path, split: Split, horizontal_fov_deg: float
+) -> tuple[FrameTable, dict[str, np.ndarray], dict[str, int]]:
+    """The hands of a split by picture and side, their meshes by name, and what is left out."""
+    path = root / f"youtube_{split}.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; root holds it and the pictures")
+    content = read_json(path)
+    try:
+        images = {image["id"]: image for image in content["images"]}
+        hands = [(images[a["image_id"]], a) for a in content["annotations"]]
+        names = [_sample(image, hand) for image, hand in hands]
+        sizes = np.array([[int(i["width"]), int(i["height"])] for i, _ in hands]).reshape(-1, 2)
+        meshes = {n: _vertices(hand) for n, (_, hand) in zip(names, hands, strict=True)}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {type(error).__name__} {error}; expected images (name, width, height, id) "
+            "and annotations (vertices, is_left, image_id)"
+        ) from error
+    if not (sizes > 0).all():
+        raise ValueError(f"{path}: the size of a picture is not positive")
+    counts = Counter(names)
+    kept = [row for row in range(len(names)) if counts[names[row]] == 1]
+    if not kept:
+        raise ValueError(f"{path}: no picture has one annotated hand of a side")
+    kept.sort(key=lambda row: names[row])
+    files = [root / hands[row][0]["name"] for row in kept]
+    if missing := [file for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"{missing[0]}: no such picture ({len(missing)} of {len(files)})")
+    table = FrameTable(
+        names=[names[row] for row in kept],
+        numbers=2 * np.arange(len(kept)),  # never one after the other
+        files=files,
+        intrinsics=full_intrinsics(sizes[kept], None, None, horizontal_fov_deg, root).numpy(),
+        left=np.array([names[row].endswith("/left") for row in kept]),
+        sizes=sizes[kept],
+    )
+    return table, meshes, {"two hands of one side": len(names) - len(kept)}
+
+
+def _sample(image: Mapping[str, Any], hand: Mapping[str, Any]) -> str:
+    """The picture's path without suffix, and the side."""
+    file = PurePosixPath(image["name"])
+    if file.is_absolute() or ".." in file.parts:
+        raise ValueError(f"name {image['name']!r} leads out of the folder")
+    return f"{file.with_suffix('').as_posix()}/{'left' if hand['is_left'] else 'right'}"
+
+
+def _vertices(hand: Mapping[str, Any]) -> Float[np.ndarray, "778 3"]:
+    vertices = np.asarray(hand["vertices"], np.float32)
+    if vertices.shape != (NUM_VERTICES, 3) or not np.isfinite(vertices).all():
+        raise ValueError(f"vertices of shape {vertices.shape}, expected finite (778, 3)")
+    return vertices
+
+
+def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
+    """Detections by the samples' names; files that know sides name pictures, others samples."""
+    if detections is None or isinstance(detections, Detections):
+        return detections
+    assert table.sizes is not None
+    count = len(table.names)
+    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    repaired: Counter[str] = Counter()
+    for side in SIDES:
+        rows = np.flatnonzero(table.left == (side == "left"))
+        if not len(rows):
+            continue
+        part = read_detections(detections, side)
+        if part.side is None:  # one row would be taken for either hand of its picture
+            return part.of_images(table.names)
+        part = part.of_images([table.names[row].rpartition("/")[0] for row in rows.tolist()])
+        part = part.on_frames(table.sizes[rows])
+        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+        repaired += Counter(part.repaired)
+    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))
