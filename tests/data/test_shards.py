@@ -133,7 +133,7 @@ def test_it_is_the_dataset_that_was_packed(
     numbers = range(len(original))
     assert [packed.is_left(i) for i in numbers] == [original.is_left(i) for i in numbers]
     assert [packed.recording(i) for i in numbers] == [original.recording(i) for i in numbers]
-    facts = [(d.fps, d.convention, d.leaderboard) for d in (packed, original)]
+    facts = [(d.fps, d.convention, d.leaderboard, d.protocol) for d in (packed, original)]
     assert facts[0] == facts[1]
     assert_equal(packed[-1], original[len(original) - 1])
     with pytest.raises(IndexError):

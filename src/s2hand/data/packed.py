@@ -57,7 +57,7 @@ class PackedDataset(HandDataset):
         self.index = read_index(self._read(INDEX), f"{self.path}/{INDEX}")
         self._shard_of = self.index.shard_of()
         self.fps, self.convention = self.index.fps, self.index.convention
-        self.leaderboard = self.index.leaderboard
+        self.leaderboard, self.protocol = self.index.leaderboard, self.index.protocol
         self._left = frozenset(self.index.left)
         named = self.convention and JointConvention.preset(self.convention)
         if hand is not None and named and named != hand.convention:

@@ -97,6 +97,7 @@ def describe(dataset: HandDataset, raw: bool) -> PackedIndex:
         fps=dataset.fps,
         convention=dataset.convention,
         leaderboard=dataset.leaderboard,
+        protocol=dataset.protocol,
         crop_px=first.camera.crop_px,
         image_px=first.image.shape[-1],
         raw=raw,

@@ -43,6 +43,7 @@ class PackedIndex:
     fps: float | None
     convention: str | None
     leaderboard: str | None
+    protocol: str | None
     crop_px: int
     """Side of the crop that keypoints and K refer to."""
     image_px: int
@@ -193,6 +194,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "fps": lambda value: value is None or _is_rate(value),
     "convention": _is_convention,
     "leaderboard": lambda value: value in (None, "freihand", "ho3d"),
+    "protocol": lambda value: value is None or isinstance(value, str),
     "crop_px": _is_side,
     "image_px": _is_side,
     **dict.fromkeys(("raw", "planar", "labels"), lambda value: isinstance(value, bool)),
