@@ -17,13 +17,16 @@ from s2hand.data.base import HandDataset
 from s2hand.data.dexycb import DexYcbDataset
 from s2hand.data.frames import BEHIND_DAMAGE, FramesDataset
 from s2hand.data.freihand import FreiHandDataset
+from s2hand.data.hanco import HanCoDataset
 from s2hand.data.ho3d import Ho3dDataset
+from s2hand.data.interhand import InterHandDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.recorded import RecordedDataset
 from s2hand.data.rhd import RhdDataset
 from s2hand.data.stb import StbDataset
 from s2hand.data.stb_labels import CAMERAS
 from s2hand.data.video import Pictures, read_image
+from s2hand.data.youtube import YouTubeDataset
 from s2hand.export.overlay import draw_detections
 from s2hand.files import atomic_path
 
@@ -98,6 +101,34 @@ def check_rhd(options: argparse.Namespace, console: Console) -> int:
         split=options.split,
         hands=options.hands,
         labels=options.labels,
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_hanco(options: argparse.Namespace, console: Console) -> int:
+    """A folder in HanCo's format."""
+    dataset = HanCoDataset(
+        options.root,
+        options.detections,
+        split=options.split,
+        cameras=options.cameras,
+        labels=options.labels,
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_interhand(options: argparse.Namespace, console: Console) -> int:
+    """A folder in InterHand2.6M's format."""
+    dataset = InterHandDataset(
+        options.root, options.detections, split=options.split, labels=options.labels
+    )
+    return _report_files(options, console, dataset)
+
+
+def check_youtube(options: argparse.Namespace, console: Console) -> int:
+    """A folder in YouTube-3D-Hands' format."""
+    dataset = YouTubeDataset(
+        options.root, options.detections, split=options.split, horizontal_fov_deg=options.fov
     )
     return _report_files(options, console, dataset)
 
@@ -183,7 +214,9 @@ def _report(
 def add_check(formats: argparse.ArgumentParser) -> None:
     """The arguments of ``check``."""
     kinds = formats.add_subparsers(
-        required=True, metavar="frames | freihand | ho3d | dexycb | stb | rhd | packed"
+        required=True,
+        metavar="frames | freihand | ho3d | dexycb | stb | rhd | hanco | interhand | youtube | "
+        "packed",
     )
 
     frames = kinds.add_parser("frames", help="own pictures (a folder) or a video file")
@@ -227,13 +260,33 @@ def add_check(formats: argparse.ArgumentParser) -> None:
     rhd.add_argument("--labels", action="store_true", help="check the 3D labels too")
     rhd.set_defaults(run=check_rhd)
 
+    hanco = kinds.add_parser("hanco", help="HanCo, as downloaded")
+    hanco.add_argument("root", type=Path, help="folder that holds rgb/, calib/ and meta.json")
+    hanco.add_argument("--split", choices=("train", "test"), default="train")
+    hanco.add_argument("--cameras", nargs="+", type=int, default=[*range(8)], help="of 0..7")
+    hanco.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    hanco.set_defaults(run=check_hanco)
+
+    interhand = kinds.add_parser("interhand", help="InterHand2.6M's single hands, as downloaded")
+    interhand.add_argument("root", type=Path, help="folder that holds annotations/ and images/")
+    interhand.add_argument("--split", choices=("train", "val", "test"), default="train")
+    interhand.add_argument("--labels", action="store_true", help="check the 3D labels too")
+    interhand.set_defaults(run=check_interhand)
+
+    youtube = kinds.add_parser("youtube", help="YouTube-3D-Hands, as downloaded")
+    youtube.add_argument("root", type=Path, help="folder that holds youtube_train.json")
+    youtube.add_argument("--split", choices=("train", "val", "test"), default="train")
+    youtube.add_argument("--fov", type=float, default=60.0, help="assumed, horizontal, degrees")
+    youtube.set_defaults(run=check_youtube)
+
     packed = kinds.add_parser("packed", help="a set that `pack` has written")
     packed.add_argument("source", help="folder or URL that holds index.json")
     packed.set_defaults(run=check_packed)
 
-    for kind in (frames, freihand, ho3d, dexycb, stb, rhd):
+    downloaded = (freihand, ho3d, dexycb, stb, rhd, hanco, interhand, youtube)
+    for kind in (frames, *downloaded):
         kind.add_argument("--detections", type=Path, required=True, help="2D detections")
-    for kind in (frames, freihand, ho3d, dexycb, stb, rhd, packed):
+    for kind in (frames, *downloaded, packed):
         kind.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw 24 crops here")
 
 
