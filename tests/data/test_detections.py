@@ -256,5 +256,5 @@ class TestImageSize:
 
 
 def test_a_missing_file_says_what_detections_are(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nope\.json: no such detection file.*s2hand-detect writes"):
+    with pytest.raises(FileNotFoundError, match=r"nope\.json: no such.*s2hand-detect"):
         read_detections(tmp_path / "nope.json")
