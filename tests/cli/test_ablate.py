@@ -435,6 +435,7 @@ def test_every_row_of_the_configuration_is_one() -> None:
     [
         (["checkpoint=none.ckpt"], "no checkpoint none.ckpt"),
         (["checkpoint={real}", "hand.model=x.npz"], "calls it ablation.other_hand.hand"),
+        (["checkpoint={real}", "model=s2hand"], "it comes with the checkpoint"),
         (["checkpoint={real}", "trainer=ddp_cpu"], "an ablation uses one"),
         (["checkpoint={real}", "rows=[full]", "metrics=[nope]"], "no row has nope; there are"),
     ],

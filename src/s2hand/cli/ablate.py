@@ -36,6 +36,8 @@ _OTHER_HAND = "ablation.other_hand.hand, of a row: rows=[full,other_hand]"
 _ELSEWHERE = {
     "hand": _OTHER_HAND,
     "hand.model": _OTHER_HAND,
+    "model": "nothing: it comes with the checkpoint",
+    "render": "nothing: it comes with the checkpoint",
     "init_from": "checkpoint",
     "refine_steps": "ablation.refined.refine_steps",
 }
