@@ -87,9 +87,6 @@ class LastCheckpoint(ModelCheckpoint):
         if trainer.validating and trainer.global_step == trainer.max_steps:
             return
         _uncount_unfinished_step(trainer)
-        if trainer.validating and trainer.global_step == trainer.max_steps:
-            return
-        _uncount_unfinished_step(trainer)
         try:
             super().on_exception(trainer, pl_module, exception)
         except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run

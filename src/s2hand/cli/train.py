@@ -28,7 +28,7 @@ from s2hand.module import S2Hand
 _log = logging.getLogger(__name__)
 _NOT_DESCRIBED = {
     "study", "name", "paths", "resume", "sweep_metric", "callbacks", "logger", "default_root_dir",
-    "enable_progress_bar",
+    "enable_progress_bar", "compile_encoder",
 }  # fmt: skip
 """Keys of the configuration, and of its trainer, that change nothing of what is learnt."""
 
