@@ -65,7 +65,7 @@ CURVES: dict[str, dict[str, list[str]]] = {
         str(n): [*IMAGE, f"data.batch_size={n}"] for n in (2, 4, 8, 16, 32)
     },
     "window length, 18 frames": {
-        str(n): [*CLIP, f"+window.frames={n}", f"data.batch_size={18 // n}"] for n in (3, 6, 9)
+        str(n): [*CLIP, f"window.frames={n}", f"data.batch_size={18 // n}"] for n in (3, 6, 9)
     },
     "loader processes": {
         str(n): [*IMAGE, "data.batch_size=16", f"data.num_workers={n}"] for n in (0, 1, 2)
