@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ import s2hand.build
 from fixtures.runs import fit, last_checkpoint
 from s2hand.build import load, make_data, make_module
 from s2hand.checkpoint import CheckpointError, HandModelMismatchError, read_checkpoint
-from s2hand.data.ho3d import Ho3dDataset
-from s2hand.data.subset import SequenceSubset
-from s2hand.hand.mano import ManoHead
 from s2hand.hand.model_file import load_hand_model, save_hand_model
 from s2hand.types import HandBatch
 
@@ -53,17 +49,6 @@ def test_the_losses_get_the_runs_hand(smoke: DictConfig) -> None:
     method: Any = module.objective.losses["joint_angles"].joint_angles
     assert method.__self__ is module.reconstructor.hand
     assert module.objective.terms["joint_angles"].weight == 0.5
-
-
-def test_other_joints_are_seen_in_a_dataset_within_a_dataset(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    inner = partial(Ho3dDataset, root="HO3D")
-    make = partial(SequenceSubset, dataset=inner, sequence=0)
-    s2hand.build._warn_of_other_joints(make, ManoHead("open", convention="ho3d"))
-    assert not caplog.text
-    s2hand.build._warn_of_other_joints(make, ManoHead("open"))
-    assert caplog.text.count("joints of Ho3dDataset are in the convention 'ho3d'") == 1
 
 
 @pytest.mark.parametrize("loss", [{}, None])

@@ -25,7 +25,7 @@ GROUPS = {
     for folder in sorted(CONF.iterdir())
     if folder.is_dir() and not folder.name.startswith("_")
 }
-NOT_GIVEN = {"dataset.root": "x", "dataset.source": "x", "dataset.detections": "x"}
+NOT_GIVEN = {"root": "x", "source": "x", "detections": "x"}
 """Values that only a person knows; given where an experiment asks for them."""
 GIVEN_IN_PYTHON = {"hand", "optimizer", "total_steps", "strides", "params", "params_t"}
 """Constructor arguments that the build gives, and those that a ``_partial_`` leaves open."""
@@ -80,9 +80,11 @@ def is_installed(target: str) -> bool:
 
 def compose_experiment(name: str, *overrides: str) -> DictConfig:
     cfg = compose_config("train", f"experiment={name}", *overrides)
-    for key, value in NOT_GIVEN.items():
-        if "dataset" in cfg and OmegaConf.is_missing(cfg.dataset, key.partition(".")[2]):
-            OmegaConf.update(cfg, key, value)
+    parts = cfg.data.get("parts", {}).values()
+    for part in (cfg, *parts):
+        for key, value in NOT_GIVEN.items():
+            if "dataset" in part and OmegaConf.is_missing(part.dataset, key):
+                OmegaConf.update(part.dataset, key, value)
     return cfg
 
 
@@ -109,7 +111,8 @@ def test_every_experiment_gives_its_losses_what_they_read(name: str) -> None:
     if any(loss.needs_estimate for loss in losses.values()):
         assert cfg.model.network.keypoint_net != "none"
     supervised = [term for term, loss in losses.items() if loss.needs_labels]
-    assert bool(supervised) == bool(cfg.data.train.get("labels"))
+    parts = [part.data for part in cfg.data.get("parts", {}).values()] or [cfg.data]
+    assert all(bool(supervised) == bool(part.train.get("labels")) for part in parts)
 
 
 def test_experiments_add_no_key_that_nothing_reads() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,13 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from s2hand.checkpoint import check_hand, check_targets, load_weights, read_checkpoint
 from s2hand.data.module import HandDataModule
-from s2hand.geometry.skeleton import JointConvention
 from s2hand.hand.mano import ManoHead
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.module import S2Hand, S2HandVideo
 from s2hand.objective import Objective, Term
-
-_log = logging.getLogger(__name__)
 
 RECORDED = ("model", "loss", "optim", "data")
 """What a checkpoint carries of a configuration: enough to rebuild, fine-tune and evaluate."""
@@ -75,7 +71,7 @@ def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
     data = make_frames(cfg, module.reconstructor.hand)
     encoder = module.reconstructor.network.encoder
     keeps_pixels = module.augment is None or not module.augment.changes_pixels
-    if encoder.frozen_stride and data.cache_features and keeps_pixels:
+    if encoder.frozen_stride and keeps_pixels:
         data.use_features(encoder.frozen_maps, encoder.frozen_key)
     return data
 
@@ -83,27 +79,8 @@ def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
 def make_frames(cfg: DictConfig, hand: ManoHead) -> HandDataModule:
     """The datamodule without cached features, its datasets told the hand model."""
     data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
-    for split, make in data.makers.items():
-        if make is not None:
-            _warn_of_other_joints(make, hand)
-            data.makers[split] = _with_hand(make, hand)
+    data.map_makers(partial(_with_hand, hand=hand))
     return data
-
-
-def _warn_of_other_joints(make: Any, hand: ManoHead) -> None:
-    """A dataset and the hand must mean the same 21 points; on a perfect hand it is up to 3 mm."""
-    for inner in getattr(make, "keywords", {}).values():
-        if isinstance(inner, partial):  # a dataset made of a dataset
-            _warn_of_other_joints(inner, hand)
-    name = getattr(getattr(make, "func", None), "convention", None)
-    if name is not None and JointConvention.preset(name) != hand.convention:
-        _log.warning(
-            "the joints of %s are in the convention %r, those of the hand model are not: train "
-            "with hand.convention=%s",
-            make.func.__name__,
-            name,
-            name,
-        )
 
 
 def recorded_config(cfg: DictConfig) -> dict[str, Any]:

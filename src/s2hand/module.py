@@ -71,10 +71,14 @@ class S2Hand(pl.LightningModule):
         return self.reconstructor(batch, render)
 
     def training_step(self, batch: HandBatch, batch_idx: int) -> Tensor:
-        """One step on detections and pixels; logs every raw term and the total."""
+        """One step on detections and pixels; logs every raw term and the total.
+
+        Clips count in the terms that they are long enough for: data may mix windows and images.
+        """
         batch = self._augmented(batch)
-        prediction = self.reconstructor(batch, render=self.objective.needs_render)
-        report = self.objective(prediction, batch)
+        objective = self.objective.for_clips(batch.confidence.shape[1])
+        prediction = self.reconstructor(batch, render=objective.needs_render)
+        report = objective(prediction, batch)
         terms = {"loss": report.total.detach()} | report.raw | report.diagnostics
         logged = {f"train/{name}": value for name, value in self._averaged(terms).items()}
         self.log_dict(logged, batch_size=len(batch.image))
@@ -258,4 +262,4 @@ def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
         translation=zeros(3) + zeros(3).new_tensor([0, 0, 0.65]), texture=zeros(778, 3),
         light=zeros(11),
     )  # fmt: skip
-    return reconstructor.decode(code, batch.camera, render=False)
+    return reconstructor.decode(code, batch.camera, render=False, convention=batch.convention)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -77,10 +77,27 @@ class Objective(nn.Module):
 
     def per_frame(self) -> Objective:
         """The objective without the terms that compare frames or read labels: for single images."""
+        return self._of(lambda loss: loss.min_frames == 1 and not loss.needs_labels)
+
+    def for_clips(self, frames: int) -> Objective:
+        """The objective without the terms that compare more frames than a clip holds.
+
+        Single images in a run on windows are told nothing of motion; all else counts as ever.
+
+        Raises:
+            ValueError: if no term is left.
+        """
+        if all(loss.min_frames <= frames for loss in self.losses.values()):
+            return self
+        if all(loss.min_frames > frames for loss in self.losses.values()):
+            self.check_frames(frames)
+        return self._of(lambda loss: loss.min_frames <= frames)
+
+    def _of(self, keep: Callable[[Loss], bool]) -> Objective:
         kept = {
             name: Term(loss, self.terms[name].weight)  # type: ignore[arg-type]
             for name, loss in self.losses.items()
-            if loss.min_frames == 1 and not loss.needs_labels
+            if keep(loss)
         }
         return Objective(kept)
 

@@ -46,8 +46,9 @@ def refine(
     with torch.enable_grad():
         for step in range(refinement.steps + 1):
             prediction = reconstructor.decode(
-                _positive(code), batch.camera, estimates, objective.needs_render
-            )
+                _positive(code), batch.camera, estimates, objective.needs_render,
+                convention=batch.convention,
+            )  # fmt: skip
             total = objective(prediction, batch).total
             if total.item() < best:
                 best, best_code = total.item(), _positive(code).map(lambda x: x.detach().clone())
@@ -56,7 +57,7 @@ def refine(
                 total.backward()
                 optimizer.step()
     with torch.no_grad():
-        return reconstructor.decode(best_code, batch.camera, estimates, render=True)
+        return reconstructor.decode(best_code, batch.camera, estimates, convention=batch.convention)
 
 
 def _positive(code: HandCode) -> HandCode:

@@ -127,6 +127,10 @@ class HandBatch(TensorTree):
     features: tuple[Tensor, ...] | None = None
     """Cached maps of the encoder's frozen stages, shallow to deep, each [b, t, c, h, w]."""
     labels: Labels | None = None
+    convention: str | None = None
+    """Which points the joints of this dataset are, by name
+    (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`); None: those of the run's hand. One for all
+    samples: those of another do not join."""
 
     def unlabelled(self) -> HandBatch:
         """The batch as self-supervised losses see it: without labels."""
@@ -205,4 +209,8 @@ class HandLayer(Protocol):
 
     def joint_angles(self, quaternions: Float[Tensor, "*n 16 4"]) -> Float[Tensor, "*n 15 3"]:
         """(twist, spread, bend) in radians of each finger joint in its own anatomical frame."""
+        ...
+
+    def own_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
+        """The joints of a hand posed in a named convention, in the layer's own."""
         ...

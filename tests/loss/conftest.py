@@ -35,6 +35,9 @@ class FakeHand:
     def joint_angles(self, quaternions: torch.Tensor) -> torch.Tensor:
         return 2 * quaternions[..., 1:, 1:]
 
+    def own_joints(self, hand: Hand, convention: str | None) -> torch.Tensor:
+        return hand.joints
+
 
 def make_sample(
     b: int = 2, t: int = 1, dtype: torch.dtype = torch.float64, seed: int = 0

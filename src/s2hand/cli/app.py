@@ -119,7 +119,7 @@ def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     added = [re.match(r"\+\+?dataset\.([\w.]+)=(.*)", text) for text in overrides]
     text = OmegaConf.to_yaml(cfg, resolve=False)
     for found in added:
-        if found and not re.search(rf"\$\{{dataset\.{re.escape(found[1])}\b", text):
+        if found and not re.search(rf"\$\{{\.*dataset\.{re.escape(found[1])}\b", text):
             key, value = found[1], found[2]
             raise ValueError(
                 f"dataset.{key}: nothing reads it; an argument of the datasets themselves is given "

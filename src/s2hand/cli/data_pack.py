@@ -49,6 +49,10 @@ def run_pack(options: argparse.Namespace, console: Console) -> int:
 
     try:
         cfg = compose_data(options.overrides)
+        if "parts" in cfg.data:
+            raise ValueError(
+                "data=mixed is several sets: pack each by itself, then mix data=packed"
+            )
         data = make_frames(cfg, hydra.utils.instantiate(cfg.model.hand, _convert_="all"))
         splits = options.split or [split for split in SPLITS if data.makers[split] is not None]
         for split in splits:

@@ -153,6 +153,7 @@ class FreiHandDataset(HandDataset):
             camera=Camera(self._intrinsics[index, None]),
             index=torch.tensor([index]),
             labels=labels,
+            convention=self.convention,
         )
 
     def path(self, index: int) -> Path:

@@ -28,7 +28,7 @@ class HandDataModule(pl.LightningDataModule):
         window: frames per training sample. Validation and test go frame by frame, in order.
         batch_size: clips per training batch; validation and test take as many frames at once.
         num_workers: loader processes; 0 loads in the training process.
-        cache_features: let the build attach the frozen features of the encoder.
+        cache_features: serve the frozen features of the encoder where they are offered.
         seed: of the order of training samples.
     """
 
@@ -53,8 +53,13 @@ class HandDataModule(pl.LightningDataModule):
         self._resumed = 0
 
     def use_features(self, extract: Extract, key: str) -> None:
-        """Serve the frozen features that ``extract`` computes beside every image."""
-        self._features = (extract, key)
+        """Serve the frozen features that ``extract`` computes beside every image, if configured."""
+        if self.cache_features:
+            self._features = (extract, key)
+
+    def map_makers(self, change: Callable[[MakeDataset], MakeDataset]) -> None:
+        """Replace what makes each dataset by ``change`` of it."""
+        self.makers = {split: make and change(make) for split, make in self.makers.items()}
 
     def dataset(self, split: str) -> HandDataset:
         """The frames of a split, with features, made once."""
@@ -70,19 +75,25 @@ class HandDataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[HandBatch]:
-        """Shuffled; windows evenly over recordings; the last incomplete batch is dropped.
+        """Shuffled, from where the run stands: see :meth:`shuffled`."""
+        return self.shuffled(self._seen, *self._processes())
 
-        (Batch norm dislikes it.)
+    def shuffled(
+        self, seen: Callable[[], int], processes: int = 1, rank: int = 0
+    ) -> DataLoader[HandBatch]:
+        """One of so many processes' shares of training, behind the batches that it has ``seen``.
+
+        Windows come evenly over recordings; the last incomplete batch is dropped. (Batch norm
+        dislikes it.)
         """
         samples: HandDataset | WindowedDataset = self.dataset("train")
         groups = None
         if self.window.frames > 1:
             samples = WindowedDataset(self.dataset("train"), self.window)
             groups = samples.recordings
-        processes = self._processes()
         length = len(samples)
         sampler = ShuffleSampler(
-            length, self.batch_size, self._seen, self.seed, *processes, groups=groups
+            length, self.batch_size, seen, self.seed, processes, rank, groups=groups
         )
         few = len(sampler) < self.batch_size
         if few:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -16,16 +14,7 @@ from fsspec import AbstractFileSystem
 from s2hand.data.base import HandDataset
 from s2hand.data.shard_frames import decode_frame
 from s2hand.data.shards import INDEX, read_index
-from s2hand.geometry.skeleton import JointConvention
 from s2hand.types import HandBatch
-
-logger = logging.getLogger(__name__)
-
-
-class JointedHand(Protocol):
-    """A hand model that says which points its joints are."""
-
-    convention: JointConvention
 
 
 class PackedDataset(HandDataset):
@@ -39,7 +28,6 @@ class PackedDataset(HandDataset):
     Args:
         path: the folder, or its URL: whatever fsspec opens (``s3://`` with s3fs, ``gs://`` with
             gcsfs, ``https://``).
-        hand: the hand model of the run; a warning says if its joints are others than these.
 
     Raises:
         FileNotFoundError: if there is no index, or (from :meth:`prepare`) a shard is missing.
@@ -49,7 +37,7 @@ class PackedDataset(HandDataset):
             Each names the file and the remedy.
     """
 
-    def __init__(self, path: str | Path | None, hand: JointedHand | None = None) -> None:
+    def __init__(self, path: str | Path | None) -> None:
         if not path:
             raise ValueError(f"path={path}: name the packed set, as in dataset.test=shards/test")
         self.path = str(path).rstrip("/")
@@ -59,12 +47,6 @@ class PackedDataset(HandDataset):
         self.fps, self.convention = self.index.fps, self.index.convention
         self.leaderboard, self.protocol = self.index.leaderboard, self.index.protocol
         self._left = frozenset(self.index.left)
-        named = self.convention and JointConvention.preset(self.convention)
-        if hand is not None and named and named != hand.convention:
-            logger.warning(
-                "the joints of %s are in the convention %r, those of the hand model are not: train "
-                "with hand.convention=%s", self.path, self.convention, self.convention,
-            )  # fmt: skip
 
     def __len__(self) -> int:
         """Number of frames."""

@@ -129,6 +129,7 @@ class RecordedDataset(HandDataset):
             camera=Camera(K[None].float()),
             index=torch.tensor([index]),
             labels=self._labels(index),
+            convention=self.convention,
         )
 
     def is_left(self, index: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytorch_lightning as pl
@@ -107,3 +107,12 @@ def balanced_order(
 def batches_seen(trainer: pl.Trainer) -> int:
     """Batches that a run has trained on, before it was resumed and since."""
     return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
+
+
+def turns(weights: Sequence[int]) -> tuple[int, ...]:
+    """Who of several is next in a round of ``sum(weights)`` turns, each as often as it weighs.
+
+    The turns of each lie evenly in the round: weights (1, 2) give (1, 0, 1).
+    """
+    places = [((k + 0.5) / w, i) for i, w in enumerate(weights) for k in range(w)]
+    return tuple(i for _, i in sorted(places))

@@ -56,6 +56,7 @@ def decode_frame(block: bytes, index: PackedIndex, number: int) -> HandBatch:
         camera=Camera(tensors["intrinsics"], index.crop_px),
         index=torch.tensor([number]),
         labels=Labels(tensors["joints"], tensors["vertices"]) if index.labels else None,
+        convention=index.convention,
     )
 
 

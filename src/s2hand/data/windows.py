@@ -32,7 +32,8 @@ class WindowedDataset(Dataset[HandBatch]):
                 f"a window of {window.frames} frames, {window.stride} apart, spans {window.span} "
                 f"frames; the longest of the {len(segments)} runs of consecutive frames has "
                 f"{longest}: take fewer frames or a smaller stride; for single frames set "
-                "window=image and leave the temporal terms out of `loss`"
+                "window=image and leave the temporal terms out of `loss`, or for one part of "
+                "data=mixed data.parts.<name>.data.window=null"
             )
         names = [dataset.recording(int(first)) for first in self.frames[:, 0]]
         self.recordings = np.unique(names, return_inverse=True)[1]

@@ -67,8 +67,8 @@ class ManoHead(nn.Module):
         Args:
             model: A :class:`HandModel`, ``"open"``, or the path of an .npz or MANO .pkl.
             num_pca: Pose coefficients, 1 to 45.
-            convention: Which 21 points are the joints: a preset's name (freihand, ho3d, manopth,
-                smplx) or a :class:`JointConvention`.
+            convention: Which 21 points are the joints where a call names none: a preset's name
+                (freihand, ho3d, manopth, smplx) or a :class:`JointConvention`.
             flat_hand_mean: Poses are relative to the flat rest hand instead of the mean pose.
         """
         super().__init__()
@@ -108,8 +108,12 @@ class ManoHead(nn.Module):
                 tensor = tensor.float()
             self.register_buffer(name, tensor, persistent=False)
 
-    def forward(self, code: HandCode) -> Hand:
-        """Pose, shape and place the hand; any leading dimensions, metres in camera space."""
+    def forward(self, code: HandCode, convention: str | None = None) -> Hand:
+        """Pose, shape and place the hand; any leading dimensions, metres in camera space.
+
+        ``convention`` names a preset that this call's joints follow instead of the head's own.
+        """
+        points = self.convention if convention is None else JointConvention.preset(convention)
         lead, width = code.pose.shape[:-1], code.pose.shape[-1]
         if width != self.num_pca:
             raise ValueError(f"pose has {width} coefficients, this hand takes {self.num_pca}")
@@ -123,10 +127,10 @@ class ManoHead(nn.Module):
             posed = self._mano(
                 betas=shape, global_orient=torch.zeros_like(rotation), hand_pose=fingers
             )
-            if self.convention.inner == "chain":
-                joints = self._gather(posed.joints, posed.vertices)
-            else:
-                joints = self.joints_from_posed(posed.vertices)
+            inner = posed.joints
+            if points.inner == "regressor":
+                inner = self._mano.J_regressor @ posed.vertices
+            joints = _gather(inner, posed.vertices, points)
             root = quaternion_multiply(axis_angle_to_quaternion(rotation), self._half_turn)
             turn = scale[..., None] * quaternion_to_matrix(root).transpose(-1, -2)
             local = axis_angle_to_quaternion(fingers.unflatten(-1, (15, 3)))
@@ -136,6 +140,13 @@ class ManoHead(nn.Module):
                 joints=(joints @ turn + translation[:, None]).reshape(*lead, -1, 3),
                 quaternions=torch.cat([root[:, None], local], 1).reshape(*lead, 16, 4),
             )
+
+    def own_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
+        """The joints of a hand that was posed in a named convention, in the head's own."""
+        if convention is None or JointConvention.preset(convention) == self.convention:
+            return hand.joints
+        joints: Tensor = self(hand.code).joints
+        return joints
 
     def rest(self, shape: Float[Tensor, " 10"]) -> tuple[Tensor, Tensor]:
         """The shaped hand before it is posed, as other programs skin it.
@@ -154,7 +165,7 @@ class ManoHead(nn.Module):
     def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
         """The joint regressor and the convention's fingertips on any posed mesh, common order."""
         inner = self._mano.J_regressor @ vertices
-        return self._gather(inner, vertices)
+        return _gather(inner, vertices, self.convention)
 
     def finger_rotations(self, pose: Float[Tensor, "*n p"]) -> Float[Tensor, "*n 45"]:
         """Absolute rotations (axis-angle, radians, MANO order) of pose coefficients."""
@@ -172,14 +183,12 @@ class ManoHead(nn.Module):
         """(twist, spread, bend) in radians of each finger joint in its own anatomical frame."""
         return joint_angles(quaternions[..., 1:, :], self._frames)
 
-    def _gather(self, inner: Tensor, vertices: Tensor) -> Tensor:
-        """16 inner joints in MANO order and the mesh's fingertips as 21 in the common order."""
-        tips, order = (
-            indices(tuple(ids), vertices.device)
-            for ids in (self.convention.tips, TO_COMMON["mano"])
-        )
-        joints = torch.cat([inner, vertices.index_select(-2, tips)], -2)
-        return joints.index_select(-2, order)
+
+def _gather(inner: Tensor, vertices: Tensor, points: JointConvention) -> Tensor:
+    """16 inner joints in MANO order and the mesh's fingertips as 21 in the common order."""
+    tips, order = (indices(tuple(ids), vertices.device) for ids in (points.tips, TO_COMMON["mano"]))
+    joints = torch.cat([inner, vertices.index_select(-2, tips)], -2)
+    return joints.index_select(-2, order)
 
 
 def _smplx_mano(model: HandModel) -> smplx.MANO:

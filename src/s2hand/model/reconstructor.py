@@ -81,10 +81,12 @@ class Reconstructor(nn.Module):
         estimates: tuple[Tensor, ...] = (),
         render: bool = True,
         resolution: int | None = None,
+        convention: str | None = None,
     ) -> Prediction:
-        """Pose, project and (on demand) render a code."""
+        """Pose, project and (on demand) render a code; joints in the hand's own or a named
+        convention (``batch.convention``)."""
         with torch.autocast(code.pose.device.type, enabled=False):
-            hand = self.hand(code)
+            hand = self.hand(code, convention)
             joints_2d = project(hand.joints, camera.intrinsics)
             pixels = self.renderer(hand, camera, self.hand.faces, resolution) if render else None
         return Prediction(hand, joints_2d, estimates, pixels)
@@ -94,7 +96,7 @@ class Reconstructor(nn.Module):
     ) -> Prediction:
         """Encode and decode."""
         code, estimates = self.encode(batch)
-        return self.decode(code, batch.camera, estimates, render, resolution)
+        return self.decode(code, batch.camera, estimates, render, resolution, batch.convention)
 
     def _place(self, values: dict[str, Tensor], camera: Camera) -> HandCode:
         """Raw rotation and translation into the camera frame."""
