@@ -20,8 +20,10 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from s2hand.build import git_revision, make_data, make_module
+from s2hand.cli.study import read_json
 from s2hand.cli.train import make_trainer
 from s2hand.export.charts import save
 from s2hand.files import write_json
@@ -294,8 +297,11 @@ def whole(cfg: DictConfig, steps: Steps, count: int) -> dict[str, float]:
     }
 
 
-def measure(overrides: Sequence[str], device: str, count: int, rounds: int) -> dict[str, float]:
-    """Milliseconds per frame of everything, frames per second, and MB per frame."""
+def measure(overrides: Sequence[str], device: str, count: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds per frame of everything, frames per second, MB per frame; where it was."""
+    for name in ("pytorch_lightning", "lightning", "s2hand"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
     cfg = configuration(overrides, device)
     steps = Steps(cfg, torch.device(device))
     frames = cfg.data.batch_size * cfg.window.frames
@@ -317,6 +323,10 @@ def measure(overrides: Sequence[str], device: str, count: int, rounds: int) -> d
         "frames_per_s": 1e3 / best["whole"],
         "of_encoder_alone": best["encoder alone"] / best["whole"],
         "memory_mb": memory,
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "revision": git_revision(),
     }
 
 
@@ -326,30 +336,29 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=5, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many counts")
-    parser.add_argument("--only", help="configurations whose name holds this text; no curves")
+    parser.add_argument("--only", default="", help="what holds this text; the rest stays as it is")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="where results go")
     args = parser.parse_args()
-    for name in ("pytorch_lightning", "lightning", "s2hand"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-    plan = [("", name, o) for name, o in CONFIGURATIONS.items() if (args.only or "") in name]
-    if not args.only:
-        plan += [(curve, x, o) for curve, points in CURVES.items() for x, o in points.items()]
-    results: dict[str, dict[str, Any]] = defaultdict(dict)
-    for curve, name, overrides in plan:
-        results[curve][name] = measure(overrides, args.device, args.steps, args.rounds)
-        values = results[curve][name]
-        Console().print(f"{curve} {name}: {values['frames_per_s']:.2f} frames/s")
-    machine = {
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "revision": git_revision(),
-    }
-    write_json(args.out / f"train_step_{args.device}.json", {"machine": machine, **results})
-    Console().print(table(results[""]))
-    if not args.only:
-        draw(results, args.out / f"train_step_{args.device}.png")
+    console = Console()
+    target = args.out / f"train_step_{args.device}.json"
+    results: dict[str, dict[str, Any]] = read_json(target) if target.is_file() else {}
+    for curve, points in {"": CONFIGURATIONS, **CURVES}.items():
+        for name, overrides in points.items():
+            if args.only not in f"{curve} {name}":
+                continue
+            values = in_own_process(overrides, args.device, args.steps, args.rounds)
+            results.setdefault(curve, {})[name] = values
+            write_json(target, results)
+            console.print(f"{curve} {name}: {values['frames_per_s']:.2f} frames/s")
+    console.print(table(results[""]))
+    if all(curve in results for curve in CURVES):
+        draw(results, target.with_suffix(".png"))
+
+
+def in_own_process(*arguments: Any) -> dict[str, Any]:
+    """:func:`measure` with nothing left in memory of what was measured before."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
 
 
 def table(results: dict[str, dict[str, float]]) -> Table:
