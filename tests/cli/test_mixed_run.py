@@ -14,6 +14,7 @@ from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
 from fixtures.runs import compose_config, run_command
 from s2hand.checkpoint import read_checkpoint
+from s2hand.cli.adapt import main as adapt
 from s2hand.cli.data import main as data_command
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
@@ -143,6 +144,12 @@ def test_windows_longer_than_every_recording_name_the_part_setting(
     assert run_command(train, *arguments) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "data.parts.<name>.data.window=null" in said
+
+
+def test_a_mix_is_nothing_to_adapt_to(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["data=mixed", "+data@data.parts.a=synthetic", "data.weights={a:1}", "data.val=null"]
+    assert run_command(adapt, *options) == 1
+    assert "adapt to one" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_mix_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

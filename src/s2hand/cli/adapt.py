@@ -147,7 +147,9 @@ def with_recorded_model(cfg: DictConfig) -> DictConfig:
 
 
 def check_choices(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise for choices that a checkpoint has made already."""
+    """Raise for choices that a checkpoint has made already, and for several videos at once."""
+    if "parts" in cfg.data:
+        raise ValueError("data=mixed is several sets: adapt to one, or mix them in s2hand-train")
     named = [text for text in overrides if re.match(r"[+~]*(model|hand)[.=]", text)]
     if cfg.checkpoint and named:
         raise ValueError(
