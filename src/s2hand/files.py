@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder and try whether files can be written there, before time is spent on them.
+
+    Raises:
+        OSError: they cannot; names the folder and the remedy.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        said = f"{error.strerror}: nothing can be written there, give another folder"
+        raise OSError(error.errno, said, str(folder)) from error
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -117,9 +117,9 @@ def test_whatever_stops_a_stage_the_ones_before_it_stay(job: Job, error: BaseExc
         job.run()
     assert job.stages is not None
     assert job.stages.running == "second"
-    assert (
-        job.stages.kept() == f"\nkept in {job.folder}: first; the same command goes on with second"
-    )
+    kept = f"\nkept in {job.folder}: first"
+    assert job.stages.kept(False) == kept
+    assert job.stages.kept(True) == f"{kept}; the same command goes on with second"
     job.work.clear()
     job.run()
     assert job.did == ["second"]
@@ -134,13 +134,13 @@ def test_nothing_is_said_to_be_kept_where_nothing_is(job: Job) -> None:
         job.run()
     assert job.stages is not None
     assert job.stages.running == "first"
-    assert job.stages.kept() == ""
+    assert job.stages.kept(True) == ""
 
 
 def test_a_finished_job_was_not_stopped_in_any_stage(job: Job) -> None:
     job.run()
     assert job.stages is not None
-    assert job.stages.kept() == ""
+    assert job.stages.kept(True) == ""
 
 
 def test_a_stage_stopped_while_it_replaces_its_output_is_not_taken_for_done(job: Job) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from fixtures.clips import FRAMES, HAND, Clip, write_clip
 from s2hand.cli import video_job
+from s2hand.cli.sweep import own_folder
 from s2hand.cli.video import main
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
@@ -74,7 +75,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_video_becomes_a_hand_one_can_turn(made: Path) -> None:
     files = {path.name for path in made.iterdir()}
-    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
+    assert files - {".lock"} == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
                      "summary.json", "stages.json", "index.html", "strip.png"}  # fmt: skip
     assert len(read_track(made / "track.npz")["frames"]) == len(HAND)
     report = json.loads((made / "adapt" / "adapt.json").read_text())
@@ -114,8 +115,8 @@ def test_another_setting_of_the_adaptation_does_it_again(
 def test_what_nothing_depends_on_does_nothing_again(
     right: Clip, checkpoint: str, copy: Path, ran: list[str]
 ) -> None:
-    """A label, a value that is the default, the rate of pictures where there is a video."""
-    assert run(right, copy, checkpoint, "study=other", "seed=0", "--fps", "25") == 0
+    """A label, a value that is the default."""
+    assert run(right, copy, checkpoint, "study=other", "seed=0") == 0
     assert ran == []
 
 
@@ -228,6 +229,8 @@ def test_a_name_may_hold_anything(
         (["${oc.env:HOME}.mp4", "out"], "rename it"),
         (["{clip}", "{clip}"], "is a file: give a folder"),
         (["{clip}", "out", "--no-adapt", "--checkpoint", "none"], "--no-adapt needs"),
+        (["{clip}", "/proc/out"], "nothing can be written there, give another folder"),
+        (["{clip}", "out", "--fps", "25"], "is a video, and has its own"),
         (["{clip}", "out", "fast"], "key=value"),
         (["{clip}", "out", "--fov", "190"], "between 0 and 180"),
         (["{clip}", "out", "--detections", "no.json"], "no.json: no such file"),
@@ -255,6 +258,32 @@ def test_what_cannot_be_is_said_in_a_line(
     said = " ".join(capsys.readouterr().err.split())
     assert words in said
     assert "Traceback" not in said
+
+
+def test_a_traceback_is_there_for_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2HAND_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError, match="no such video"):
+        main(["missing.mp4", "out"])
+
+
+def test_one_process_at_a_time_works_in_a_folder(
+    right: Clip, tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with own_folder(tmp_path / "out") as free:
+        assert free
+        assert run(right, tmp_path / "out", checkpoint) == 1
+    assert "another process is at work" in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_of_an_earlier_video_stays_beside_the_hand(
+    right: Clip, copy: Path, checkpoint: str
+) -> None:
+    arguments = [str(right.source), str(copy), "--detections", str(right.detections)]
+    fewer = [a for a in QUICK if not a.startswith("predict")] + ["predict.formats=[npz,glb]"]
+    assert main([*arguments, "--checkpoint", checkpoint, *fewer]) == 0
+    there = {path.name for path in copy.iterdir()}
+    assert {"track.npz", "hand.glb", "index.html"} <= there
+    assert not {"track.json", "hand.bvh", "overlay.mp4", "preview.mp4", "strip.png"} & there
 
 
 @pytest.fixture
@@ -285,6 +314,7 @@ def detected(right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
         (["hand=open"], "come with the checkpoint"),
         (["--smooth", "-1"], "smooth_sigma=-1.0"),
         (["trainer.max_steps=0"], "at least 1 step"),
+        (["trainer.max_steps=abc"], "trainer: "),
         (["trainer.accelerator=abacus"], "abacus"),
         (["loss.photometric.speed=3"], "no such setting: loss.photometric.speed"),
         (["+loss.photometric.fn.speed=3"], "speed"),

@@ -29,7 +29,12 @@ from s2hand.module import S2Hand
 from s2hand.track import Span, frame_weights, fuse, smooth
 from s2hand.types import HandCode
 
-FORMATS = ("npz", "json", "mp4", "preview", "glb", "bvh", "obj", "ply", "png")
+FILES = {
+    "npz": "track.npz", "json": "track.json", "mp4": "overlay.mp4", "preview": "preview.mp4",
+    "glb": "hand.glb", "bvh": "hand.bvh",
+}  # fmt: skip
+"""The formats of one file, and its name."""
+FORMATS = (*FILES, "obj", "ply", "png")
 DEFAULT_FORMATS = FORMATS[:7]
 
 
@@ -53,9 +58,9 @@ def predict_track(
 ) -> TrackSummary:
     """Predict the one hand of a video and write its files into ``out``.
 
-    ``track.npz``, ``track.json``, ``overlay.mp4``, ``preview.mp4``, ``hand.glb``, ``hand.bvh``,
-    and a folder of one file per frame for each of ``obj``, ``ply`` and ``png``, as far as they are
-    asked for (docs/formats.md).
+    :data:`FILES`, and a folder of one file per frame for each of ``obj``, ``ply`` and ``png``, as
+    far as they are asked for (docs/formats.md). Those of :data:`FILES` that are not are removed:
+    they would show what was predicted before, maybe another video.
 
     Args:
         module: in evaluation mode, on the device to compute on.
@@ -92,6 +97,8 @@ def predict_track(
         facts = track_facts(hand, dataset, span, errors, options.smooth_sigma)
         record = files.finish(frame_facts(dataset, span, errors), facts)
     write_moving_hand(out, options.formats, hand, record)
+    for kind in FILES.keys() - set(options.formats):
+        (out / FILES[kind]).unlink(missing_ok=True)
     return summarise(dataset, span, record["joints"], errors)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from s2hand.cli.data_check import add_check, add_track
 from s2hand.cli.data_pack import add_pack
-from s2hand.cli.errors import INTERRUPTED, print_error
+from s2hand.cli.errors import EXPECTED, ended
 from s2hand.data.detection_files import read_detections, write_detections
 
 _EPILOG = """\
@@ -48,12 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return int(options.run(options, console))
-    except (ValueError, OSError) as error:
-        print_error(str(error))
-        return 1
-    except KeyboardInterrupt:
-        print_error("interrupted; what was not complete is removed")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return ended(error, "; what was not complete is removed")
+    except EXPECTED as error:
+        return ended(error)
 
 
 def convert(options: argparse.Namespace, console: Console) -> int:

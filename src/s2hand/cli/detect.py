@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2hand.cli.errors import INTERRUPTED, print_error
+from s2hand.cli.errors import EXPECTED, ended
 
 _EPILOG = """\
 examples:
@@ -36,12 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         _run(options)
-    except KeyboardInterrupt:
-        print_error("interrupted; nothing was written")
-        return INTERRUPTED
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print_error(str(error))
-        return 1
+    except KeyboardInterrupt as error:
+        return ended(error, "; nothing was written")
+    except EXPECTED as error:
+        return ended(error)
     return 0
 
 

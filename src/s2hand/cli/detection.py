@@ -17,6 +17,7 @@ from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
 from s2hand.detect.tracks import HandTrack, by_side, follow
+from s2hand.files import check_writable
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def _check_output(out: Path) -> None:
     """Raise ValueError rather than replace what is no file of detections."""
     if out.is_dir():
         raise ValueError(f"{out} is a folder: give a JSON file to write")
+    check_writable(out.parent)
     if not out.exists():
         return
     try:

@@ -5,6 +5,7 @@ Torch is not imported here: a wrong word on the command line should be answered 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +16,9 @@ from rich.markup import escape
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
-EXPECTED = (ValueError, OSError, RuntimeError, HydraException, OmegaConfBaseException)
+EXPECTED = (
+    ValueError, OSError, RuntimeError, ImportError, HydraException, OmegaConfBaseException,
+)  # fmt: skip
 """What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
 
 
@@ -23,6 +26,20 @@ def print_error(text: str) -> None:
     """Say on stderr what is wrong, in one line however long; the text is not taken for markup."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]error:[/] {escape(text)}")
+
+
+def ended(error: BaseException, after: str = "") -> int:
+    """Say how a command ended, and ``after`` that what else there is to say; its exit code.
+
+    With ``S2HAND_TRACEBACK`` set an error is raised again, for its traceback.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        print_error(f"interrupted{after}")
+        return INTERRUPTED
+    if os.environ.get("S2HAND_TRACEBACK"):
+        raise error
+    print_error(f"{message(error)}{after}")
+    return 1
 
 
 def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command: str) -> None:
@@ -36,6 +53,9 @@ def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command:
 def message(error: BaseException) -> str:
     """What to tell a person: a constructor's own words where Hydra wrapped them."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        where = re.search(r"full_key: (\S+)", str(error))
+        if isinstance(error.__cause__, TypeError) and where:  # a library's, that names no setting
+            return f"{where[1]}: {error.__cause__}"
         return message(error.__cause__)
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))
     if isinstance(error, OmegaConfBaseException) and missing:

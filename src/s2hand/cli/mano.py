@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from s2hand.cli.errors import EXPECTED, ended
 from s2hand.hand.model_file import Side, load_hand_model, save_hand_model
 
 _DESCRIPTION = """\
@@ -60,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"{output} is the input itself; give -o another name")
         model = load_hand_model(args.path, side, fix_left_shapedirs=not args.keep_left_shapedirs)
         save_hand_model(model, output)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"s2hand-mano: {error}\n")
-        return 1
+    except (KeyboardInterrupt, *EXPECTED) as error:
+        return ended(error)
     sys.stdout.write(f"{output}: {model.side} hand, fingerprint {model.fingerprint}\n")
     return 0
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from s2hand.cli.app import metrics_table
-from s2hand.cli.errors import print_error
+from s2hand.cli.errors import EXPECTED, ended
 from s2hand.data.checks import check_depth
 from s2hand.data.freihand import read_rows
 from s2hand.data.ho3d import read_list
@@ -53,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         return _run(options, console)
-    except (ValueError, OSError) as error:
-        print_error(str(error))
-        return 1
+    except (KeyboardInterrupt, *EXPECTED) as error:
+        return ended(error)
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:

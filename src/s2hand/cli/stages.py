@@ -85,17 +85,15 @@ class Stages:
         self.running, self.seconds[name] = None, seconds
         return hashes
 
-    def kept(self) -> str:
+    def kept(self, goes_on: bool) -> str:
         """A line for whoever is told that a stage was stopped; empty if there is nothing to tell.
 
-        It begins with a line break.
+        It begins with a line break, and says, if so, that the same command goes on from there.
         """
         if self.running is None or not self.seconds:
             return ""
-        return (
-            f"\nkept in {self.folder}: {', '.join(self.seconds)}; the same command goes on with "
-            f"{self.running}"
-        )
+        kept = f"\nkept in {self.folder}: {', '.join(self.seconds)}"
+        return f"{kept}; the same command goes on with {self.running}" if goes_on else kept
 
     def _whole(self, hashes: Mapping[str, str], outputs: Sequence[str]) -> bool:
         if set(hashes) != set(outputs):

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand.cli.comparison import SPLITS, Comparison, compare
-from s2hand.cli.errors import print_error
+from s2hand.cli.errors import EXPECTED, ended
 from s2hand.export.charts import shortened
 from s2hand.files import atomic_path
 
@@ -60,9 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path, text in texts.items():
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        print_error(str(error))
-        return 1
+    except (KeyboardInterrupt, *EXPECTED) as error:
+        return ended(error)
     beside = " (.csv and .png beside it)" if report.rows else ""
     console.print(f"written: {out}{beside}", soft_wrap=True)
     return 0

@@ -86,27 +86,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from s2hand.cli.errors import EXPECTED, INTERRUPTED, message, print_error
+    from s2hand.cli.errors import EXPECTED, ended
+    from s2hand.cli.sweep import own_folder
 
     job = None
     try:
         _check(options)
-        from s2hand.cli.video_job import VideoJob
+        with own_folder(options.out) as free:
+            if not free:
+                raise ValueError(f"another process is at work in {options.out}: wait for it, or "
+                                 "give another folder")  # fmt: skip
+            from s2hand.cli.video_job import VideoJob
 
-        job = VideoJob(options, Console(soft_wrap=True, highlight=False))
-        job.run()
-    except (KeyboardInterrupt, SystemExit):  # the trainer turns the first into the second
-        print_error("interrupted" + (job.stages.kept() if job else ""))
-        return INTERRUPTED
-    except (*EXPECTED, ImportError) as error:
-        print_error(message(error) + (job.stages.kept() if job else ""))
-        return 1
+            job = VideoJob(options, Console(soft_wrap=True, highlight=False))
+            job.run()
+    except (KeyboardInterrupt, SystemExit) as error:  # the trainer turns the first into the second
+        return ended(error, job.stages.kept(goes_on=True) if job else "")
+    except EXPECTED as error:
+        goes_on = isinstance(error, OSError)  # what a person mends in the settings, is another job
+        return ended(error, job.stages.kept(goes_on) if job else "")
     return 0
 
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for what would fail late."""
     from s2hand.cli.errors import check_names
+    from s2hand.files import check_writable
 
     for path in (options.source, options.out, options.detections):
         if path is not None and "${" in str(path):
@@ -124,10 +129,13 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--fov {options.fov}: give degrees between 0 and 180; phones: 60 to 75")
     if options.no_adapt and options.checkpoint == "none":
         raise ValueError("--no-adapt needs a trained model: leave out --checkpoint none")
+    if options.fps is not None and options.source.is_file():
+        raise ValueError(f"--fps {options.fps}: {options.source} is a video, and has its own")
     for setting in options.settings:
         if "=" not in setting:
             raise ValueError(f"{setting!r}: settings of s2hand-adapt are written key=value")
     check_names(options.settings, _ELSEWHERE, "s2hand-video")
+    check_writable(options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,8 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fov", type=float, default=60.0, metavar="DEGREES",
         help="horizontal field of view (%(default)s), which depth hangs on; phones: 60 to 75"
         )  # fmt: skip
-    add("--fps", type=float, default=30.0,
-        help="frames per second of a folder (%(default)s); a video has its own")  # fmt: skip
+    add("--fps", type=float, help="frames per second of a folder (30); a video has its own")
     add("--smooth", type=float, default=1.0, metavar="SIGMA",
         help="Gaussian smoothing of the motion, in frames (%(default)s); 0: the network's own word "
         "on each frame")  # fmt: skip

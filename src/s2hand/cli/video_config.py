@@ -49,7 +49,7 @@ def video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
     if cfg.predict is None:
         raise ValueError("predict=null: s2hand-video shows what it predicts; use s2hand-adapt")
     cfg.predict.smooth_sigma = options.smooth
-    if options.source.is_dir():  # a video has its own
+    if options.fps is not None:  # of a folder; a video has its own
         OmegaConf.update(cfg, "predict.fps", options.fps, force_add=True)
     check_choices(cfg, options.settings)
     formats = clip_options(cfg).formats
@@ -92,6 +92,8 @@ def rehearse(cfg: DictConfig, adapt: bool) -> None:
         else:
             load(cfg.checkpoint, hand=cfg.hand_file)
     except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
         raise ValueError(f"no such setting: {error}") from error
 
 

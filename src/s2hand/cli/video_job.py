@@ -21,6 +21,7 @@ from s2hand.build import load, make_data
 from s2hand.checkpoint import checkpoint_file
 from s2hand.cli.adapt import adapt, predict_video
 from s2hand.cli.app import quiet_libraries
+from s2hand.cli.clip import FILES
 from s2hand.cli.detection import detect
 from s2hand.cli.stages import Stages, file_hash
 from s2hand.cli.strip import write_strip
@@ -126,9 +127,7 @@ class VideoJob:
         self, cfg: DictConfig, checkpoint: str, inputs: dict[str, Any]
     ) -> dict[str, str]:
         """The files of the track, and their hashes."""
-        names = {"npz": "track.npz", "json": "track.json", "mp4": "overlay.mp4",
-                 "preview": "preview.mp4", "glb": "hand.glb", "bvh": "hand.bvh"}  # fmt: skip
-        outputs = [names[kind] for kind in cfg.predict.formats if kind in names]
+        outputs = [FILES[kind] for kind in cfg.predict.formats if kind in FILES]
 
         def work() -> None:
             module = load(checkpoint, hand=cfg.hand_file)
@@ -142,6 +141,7 @@ class VideoJob:
 
     def _write_page(self, names: Sequence[str]) -> None:
         write_viewer(self.out / "index.html", self.out, self.options.source.name)
+        (self.out / "strip.png").unlink(missing_ok=True)  # maybe of another video
         if "strip.png" in names:
             write_strip(self.out / "strip.png", self.source, self.out)
 

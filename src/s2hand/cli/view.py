@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.errors import INTERRUPTED, print_error
+from s2hand.cli.errors import EXPECTED, ended
 from s2hand.view.address import is_local
 
 _EPILOG = """\
@@ -40,12 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _write(options, console)
         else:
             _serve(options, console)
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        return INTERRUPTED
-    except (ValueError, OSError, ImportError) as error:
-        print_error(str(error))
-        return 1
+    except (KeyboardInterrupt, *EXPECTED) as error:
+        return ended(error)
     return 0
 
 
