@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
@@ -77,6 +79,7 @@ def command(
             if missing:
                 _fail(missing)
             try:
+                check_quotes(sys.argv[1:])
                 check_losses(sys.argv[1:])
                 check_names(sys.argv[1:], elsewhere or {}, f"s2hand-{config_name}")
             except ValueError as error:
@@ -109,6 +112,31 @@ def check_losses(arguments: Sequence[str]) -> None:
     unknown = sorted(set(chosen_losses(arguments)) - set(known_losses()))
     if unknown:
         raise ValueError(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
+
+
+def check_quotes(arguments: Sequence[str]) -> None:
+    """Raise ValueError for a ``key=value`` that Hydra cannot read, with the form that it can.
+
+    A file may be called ``hand (1).mp4``; Hydra's grammar has a meaning for brackets and commas.
+    """
+    is_sweep = bool({"-m", "--multirun"} & set(arguments))
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key.startswith("-"):
+            continue
+        try:
+            readable = (
+                is_sweep
+                or not OverridesParser.create().parse_override(argument).is_sweep_override()
+            )
+        except HydraException:
+            readable = False
+        if not readable:
+            escaped = value.replace("'", "\\'")
+            raise ValueError(
+                f"{argument}: brackets and commas have a meaning in settings; a value to be taken "
+                f"as it is wants quotes of its own: \"{key}='{escaped}'\" (several values: with -m)"
+            )
 
 
 def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
