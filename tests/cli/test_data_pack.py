@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from fixtures.freihand import FreiHandTree
 from fixtures.runs import Interrupt, compose_config, fit
 from s2hand.cli.data import main
+from s2hand.cli.data_pack import packed_before
+from s2hand.data.freihand import FreiHandDataset
 from s2hand.data.packed import PackedDataset
+from s2hand.data.packing import pack
+from s2hand.types import HandBatch
 
 SMOKE = ["experiment=smoke"]
 
@@ -81,6 +86,31 @@ def test_it_says_what_it_wrote_and_writes_nothing_twice(
         message = capsys.readouterr().err
         assert f"{out}/train holds another set (FreiHandDataset, 5 frames" in message
         assert "choose another folder" in message
+
+
+@pytest.mark.parametrize("changed", ["protocol", "labels"])
+def test_a_set_whose_facts_or_labels_changed_is_not_the_same(
+    changed: str, freihand: FreiHandTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dataset() -> FreiHandDataset:
+        detections = freihand.training_detections
+        return FreiHandDataset(freihand.root, detections, val_count=2, labels=True)
+
+    pack(dataset(), tmp_path / "set")
+    assert packed_before(dataset(), tmp_path / "set", raw=True)
+    if changed == "protocol":
+        monkeypatch.setattr(FreiHandDataset, "protocol", "ho3d")
+    else:
+        sample = FreiHandDataset.__getitem__
+
+        def corrected(self: FreiHandDataset, index: int) -> HandBatch:
+            batch = sample(self, index)
+            assert batch.labels is not None
+            return replace(batch, labels=batch.labels.map(lambda x: x + 1e-3))
+
+        monkeypatch.setattr(FreiHandDataset, "__getitem__", corrected)
+    with pytest.raises(ValueError, match="holds another set"):
+        packed_before(dataset(), tmp_path / "set", raw=True)
 
 
 @pytest.mark.parametrize(
