@@ -91,7 +91,7 @@ class TestSamples:
         assert all(s.labels is None for s in RhdDataset(rhd.root, rhd.detections))
 
     def test_stills_do_not_follow_each_other(self, train: RhdDataset) -> None:
-        assert train.segments() == [(i,) for i in range(len(train))]
+        assert train.segments() == [[i] for i in range(len(train))]
         assert train.fps is None
 
     def test_evaluation_keeps_hands_without_detection(self, rhd: RhdTree) -> None:

@@ -1,7 +1,8 @@
 """Recorded sequences with calibrated cameras, cropped around the detected hand.
 
-What HO-3D and DexYCB have in common. A loader finds the frames of its format and describes them in
-a :class:`~s2hand.data.frame_table.FrameTable`; :class:`RecordedDataset` joins the detections,
+What the loaders of recorded datasets have in common (HO-3D, DexYCB, STB, RHD, HanCo, InterHand2.6M,
+YouTube-3D-Hands). Each finds the frames of its format and describes them in a
+:class:`~s2hand.data.frame_table.FrameTable`; :class:`RecordedDataset` joins the detections,
 places the crops and serves.
 """
 

@@ -107,10 +107,6 @@ class RhdDataset(RecordedDataset):
             dropped=dropped,
         )
 
-    def segments(self) -> list[Sequence[int]]:
-        """No two samples follow each other in time."""
-        return [(index,) for index in range(len(self))]
-
 
 def _read_table(
     root: Path, split: Split, hands: Hands, min_visible: int
