@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -103,6 +104,30 @@ def test_a_damaged_output_is_made_again(job: Job, damage: str) -> None:
     assert job.did == ["second"]
     assert "b.txt is missing or changed" in job.said.getvalue()
     assert path.read_text() == "second {}"
+
+
+def test_of_a_folder_every_file_counts(tmp_path: Path) -> None:
+    did = []
+
+    def work() -> None:
+        did.append("meshes")
+        for name in ("a.obj", "b.obj"):
+            (tmp_path / "obj").mkdir(exist_ok=True)
+            (tmp_path / "obj" / name).write_text(name)
+
+    def run() -> None:
+        stages = Stages(tmp_path, ["meshes"], Console(file=StringIO()))
+        stages.run("meshes", "writing", {}, ["obj"], work)
+
+    run()
+    run()
+    assert did == ["meshes"]
+    (tmp_path / "obj" / "a.obj").unlink()
+    run()
+    assert did == ["meshes", "meshes"]
+    shutil.rmtree(tmp_path / "obj")
+    run()
+    assert did == ["meshes"] * 3
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Stages:
             name: of the stage.
             doing: what it does, for a person.
             inputs: all that its outputs depend on, as plain values; of files their hash.
-            outputs: what it writes, relative to the folder.
+            outputs: the files and folders that it writes, relative to the folder.
             work: does it.
 
         Raises:
@@ -76,9 +76,9 @@ class Stages:
         begin = time.monotonic()
         work()
         for output in outputs:
-            if not (self.folder / output).is_file():
+            if not (self.folder / output).exists():
                 raise RuntimeError(f"the stage {name!r} left no {self.folder / output}")
-        hashes = {output: file_hash(self.folder / output) for output in outputs}
+        hashes = {output: content_hash(self.folder / output) for output in outputs}
         seconds = round(time.monotonic() - begin, 1)
         self._record[name] = {"inputs": wanted, "outputs": hashes, "seconds": seconds}
         write_json(self.path, {"schema": SCHEMA, "stages": self._record})
@@ -100,7 +100,7 @@ class Stages:
             return False
         for output, digest in hashes.items():
             path = self.folder / output
-            if not path.is_file() or file_hash(path) != digest:
+            if not path.exists() or content_hash(path) != digest:
                 self.console.print(f"{escape(str(path))} is missing or changed: made again")
                 return False
         return True
@@ -119,6 +119,15 @@ class Stages:
             return dict(stages) if all(whole) else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file; of a folder, of the names and sizes of the files in it."""
+    if path.is_file():
+        return file_hash(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listing = [[file.relative_to(path).as_posix(), file.stat().st_size] for file in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
 def file_hash(path: Path) -> str:

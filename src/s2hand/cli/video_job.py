@@ -127,7 +127,7 @@ class VideoJob:
         self, cfg: DictConfig, checkpoint: str, inputs: dict[str, Any]
     ) -> dict[str, str]:
         """The files of the track, and their hashes."""
-        outputs = [FILES[kind] for kind in cfg.predict.formats if kind in FILES]
+        outputs = [FILES.get(kind, kind) for kind in cfg.predict.formats]
 
         def work() -> None:
             module = load(checkpoint, hand=cfg.hand_file)
