@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -242,6 +243,6 @@ def _read_joints(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             joints = np.asarray(arrays["joint_3d"], np.float32).reshape(NUM_JOINTS, 3)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read {path} (joint_3d, 1 x 21 x 3): {error}") from error
     return {"joints": np.full_like(joints, np.nan) if (joints == -1).all() else joints}

@@ -188,7 +188,9 @@ def read_rows(
     Raises:
         ValueError: naming the file and the sample that does not fit.
     """
-    return json_rows(path.read_text(encoding="utf-8"), path, shape, dtype)[0]
+    # A byte that is no text is told like any other damage, by its sample.
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return json_rows(text, path, shape, dtype)[0]
 
 
 def _image_ids(split: Split, count: int, variants: Sequence[int], val_count: int) -> np.ndarray:

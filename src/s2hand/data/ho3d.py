@@ -119,7 +119,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list; root must hold train/, evaluation/ and it")
-    names = path.read_text(encoding="utf-8").split()
+    names = path.read_text(encoding="utf-8", errors="replace").split()
     for number, name in enumerate(names):
         if not _LINE.fullmatch(name):
             raise ValueError(f"{path}, entry {number}: {name!r}; expected SEQUENCE/NUMBER")

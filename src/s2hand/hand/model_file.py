@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import as_file, files
@@ -159,7 +160,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"unpacks to {size} bytes; a hand model has about 5 MB")
         with np.load(path, allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a readable hand model: {error}") from error
 
 
