@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.dexycb import write_dexycb
-from fixtures.freihand import write_freihand
-from fixtures.hanco import write_hanco
-from fixtures.ho3d import write_ho3d
-from fixtures.interhand import write_interhand
-from fixtures.rhd import write_rhd
-from fixtures.stb import write_stb
-from fixtures.youtube import write_youtube
+from fixtures.datasets import FORMATS, detections_of
 from s2hand.data.base import HandDataset
-from s2hand.data.dexycb import DexYcbDataset
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.hanco import HanCoDataset
-from s2hand.data.ho3d import Ho3dDataset
-from s2hand.data.interhand import InterHandDataset
-from s2hand.data.rhd import RhdDataset
-from s2hand.data.stb import StbDataset
-from s2hand.data.youtube import YouTubeDataset
 
 QUICK, ALL = 8, 63
 """Cases of each dataset in the usual suite, and in the slow one: 504 in all."""
 IMAGES = (".jpg", ".png")
 
 
-@dataclass(frozen=True)
-class Format:
-    """How a fixture is written, and read with labels; crops depend on their own frame alone."""
-
-    write: Callable[[Path], Any]
-    read: Callable[[Path, Path], HandDataset]
-
-
-FORMATS = {
-    "freihand": Format(write_freihand, lambda r, d: FreiHandDataset(r, d, labels=True)),
-    "ho3d": Format(write_ho3d, lambda r, d: Ho3dDataset(r, d, smooth_frames=0, labels=True)),
-    "dexycb": Format(write_dexycb, lambda r, d: DexYcbDataset(r, d, smooth_frames=0, labels=True)),
-    "stb": Format(write_stb, lambda r, d: StbDataset(r, d, smooth_frames=0, labels=True)),
-    "rhd": Format(write_rhd, lambda r, d: RhdDataset(r, d, labels=True)),
-    "hanco": Format(
-        write_hanco, lambda r, d: HanCoDataset(r, d, cameras=(0, 3), smooth_frames=0, labels=True)
-    ),
-    "interhand": Format(
-        write_interhand, lambda r, d: InterHandDataset(r, d, smooth_frames=0, labels=True)
-    ),
-    "youtube": Format(write_youtube, YouTubeDataset),
-}
 _trees: dict[str, tuple[Path, Path, dict[str, Any]]] = {}
 
 
@@ -69,7 +31,7 @@ def tree(name: str, folder: Callable[[str], Path]) -> tuple[Path, Path, dict[str
     """Root, detections and samples by name of an undamaged dataset, written once."""
     if name not in _trees:
         made = FORMATS[name].write(folder(name) / "tree")
-        detections = getattr(made, "detections", None) or made.training_detections
+        detections = detections_of(made)
         _trees[name] = made.root, detections, samples(FORMATS[name].read(made.root, detections))
     return _trees[name]
 
