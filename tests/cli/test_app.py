@@ -31,5 +31,6 @@ def test_what_hydra_reads_is_let_through(argument: str) -> None:
 
 def test_several_values_are_a_sweep() -> None:
     check_quotes(["-m", "seed=0,1"])
+    check_quotes(["hydra.mode=MULTIRUN", "seed=0,1"])
     with pytest.raises(ValueError, match="several values: with -m"):
         check_quotes(["seed=0,1"])

@@ -119,7 +119,7 @@ def check_quotes(arguments: Sequence[str]) -> None:
 
     A file may be called ``hand (1).mp4``; Hydra's grammar has a meaning for brackets and commas.
     """
-    is_sweep = bool({"-m", "--multirun"} & set(arguments))
+    is_sweep = any(re.match(r"(-m|--multirun|hydra\.mode=.*)$", text) for text in arguments)
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key.startswith("-"):
