@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "s2hand"
 
 LAYERS = [
-    {"files", "pickles"},
+    {"checksums", "files", "pickles"},
     {"types", "window"},
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "detect", "export"},
@@ -43,6 +43,7 @@ WITHIN_LAYER = {
     ("dashboard", "callbacks"),
     ("dashboard", "module"),
     ("dashboard", "panel"),
+    ("pickles", "checksums"),
     ("window", "types"),
 }
 

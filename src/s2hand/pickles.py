@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from s2hand.checksums import read_verified
+
 
 class Stub:
     """Records what a pickle says about an object, and does nothing."""
@@ -79,13 +81,13 @@ def read_pickle(path: Path, allowed: Names, max_bytes: int, kind: str) -> Any:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: naming the file and the reason: too large, no pickle, or naming anything
-            outside ``allowed`` (then nothing of it has been unpickled).
+        ValueError: naming the file and the reason: too large, no pickle, not what its checksum
+            says, or naming anything outside ``allowed`` (then nothing of it has been unpickled).
     """
     size = path.stat().st_size
     if size > max_bytes:
         raise ValueError(f"{path}: {size} bytes, which is too large for {kind}")
-    data = path.read_bytes()
+    data = read_verified(path)
     try:
         strangers = sorted({f"{m}.{n}" for m, n in named_objects(data) if (m, n) not in allowed})
         if strangers:

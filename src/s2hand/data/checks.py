@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from s2hand.checksums import read_verified
+
 
 def read_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is not JSON.
+        ValueError: naming the file, if it is not JSON, or not what its checksum says.
     """
+    content = read_verified(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 

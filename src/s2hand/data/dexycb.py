@@ -7,6 +7,7 @@ left hands; left ones are mirrored.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import zipfile
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from s2hand.checksums import read_verified
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import SIDES, Detections
 from s2hand.data.frame_table import FrameTable, read_labels
@@ -228,8 +230,9 @@ def _read_yaml(path: Path, *keys: str) -> dict[str, Any]:
     """A YAML mapping that has these keys."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; unpack the whole archive")
+    raw = read_verified(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(raw.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not plain YAML: {error}") from error
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
@@ -240,8 +243,9 @@ def _read_yaml(path: Path, *keys: str) -> dict[str, Any]:
 
 def _read_joints(path: Path) -> dict[str, np.ndarray]:
     """The labelled joints, metres; NaN where they are all -1: no hand is labelled."""
+    content = io.BytesIO(read_verified(path))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(content, allow_pickle=False) as arrays:
             joints = np.asarray(arrays["joint_3d"], np.float32).reshape(NUM_JOINTS, 3)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read {path} (joint_3d, 1 x 21 x 3): {error}") from error

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from rich.console import Console
 from rich.progress import track
 
+from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.files import default_root
@@ -73,12 +74,9 @@ def read_labels(
     """One row of arrays per label file, NaN where there is none; read once, then cached.
 
     Opening hundreds of thousands of small files takes minutes, so the rows are kept in the cache
-    folder under a key that changes with the files' paths, sizes and times.
+    folder under a key that changes with the files' paths, sizes, times and listed checksums.
     """
-    stamps = [
-        [str(file), (status := file.stat()).st_size, status.st_mtime_ns] if file else None
-        for file in files
-    ]
+    stamps = [file_stamp(file) if file else None for file in files]
     folder = default_root() / f"{kind}-{content_key(version=_VERSION, files=stamps)}"
 
     def rows() -> Iterator[Mapping[str, np.ndarray]]:

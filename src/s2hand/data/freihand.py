@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from s2hand.checksums import read_verified
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image
@@ -189,7 +190,7 @@ def read_rows(
         ValueError: naming the file and the sample that does not fit.
     """
     # A byte that is no text is told like any other damage, by its sample.
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_verified(path).decode("utf-8", errors="replace")
     return json_rows(text, path, shape, dtype)[0]
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from s2hand.checksums import read_verified
 from s2hand.data.checks import check_depth
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import Detections
@@ -119,7 +120,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list; root must hold train/, evaluation/ and it")
-    names = path.read_text(encoding="utf-8", errors="replace").split()
+    names = read_verified(path).decode("utf-8", errors="replace").split()
     for number, name in enumerate(names):
         if not _LINE.fullmatch(name):
             raise ValueError(f"{path}, entry {number}: {name!r}; expected SEQUENCE/NUMBER")

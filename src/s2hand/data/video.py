@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -13,8 +14,9 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from s2hand.checksums import read_verified
 from s2hand.data.decode import VideoScan, read_video, scan_video
 from s2hand.data.detections import Detections
 
@@ -166,13 +168,15 @@ def read_image(path: Path) -> Image.Image:
     """An image as RGB, turned upright by its EXIF orientation.
 
     Raises:
-        ValueError: naming the file, if it is empty, truncated or no image.
+        ValueError: naming the file, if it is empty, truncated, no image, or not what its checksum
+            says.
     """
+    content = read_verified(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise
+    except UnidentifiedImageError as error:  # whose own words name a buffer
+        raise ValueError(f"cannot read image {path}: it is empty, damaged or no image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
 

@@ -1,0 +1,79 @@
+"""Data files compared with the checksums that somebody has written down for them.
+
+A flipped byte of a picture, another digit in a label, two files that changed places: every parser
+takes them for data. Where a file ``SHA256SUMS`` lies beside a data file or in a folder above it,
+and lists it, the file is compared before anything of it is used. It is in the format of the common
+tools: ``sha256sum`` writes and checks it without this package (docs/formats.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+
+
+def read_verified(path: Path) -> bytes:
+    """The bytes of a file, compared with the checksum that is listed for it, if there is one.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: naming the file and the list, if its content is not the listed one.
+    """
+    content = path.read_bytes()
+    sums, listed = _listed(path)
+    if listed and hashlib.sha256(content).digest() != listed:
+        raise ValueError(
+            f"{path} is not the file that {sums} lists: it is damaged or another one; fetch it "
+            f"again, or if the change is meant, write {SUMS} anew"
+        )
+    return content
+
+
+def file_stamp(path: Path) -> list[str | int]:
+    """What caches of a file's content are kept by: path, size, time, and checksum if it is listed.
+
+    Raises:
+        OSError: if there is no such file.
+        ValueError: if the list of checksums is none.
+    """
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns, _listed(path)[1].hex()]
+
+
+def _listed(path: Path) -> tuple[Path | None, bytes]:
+    """The list that knows a file, in its folder or the nearest one above, and its checksum."""
+    path = Path(os.path.abspath(path))
+    for sums, digests in _lists_above(path.parent):
+        if digest := digests.get(path.relative_to(sums.parent).as_posix()):
+            return sums, digest
+    return None, b""
+
+
+@cache
+def _lists_above(folder: Path) -> tuple[tuple[Path, Mapping[str, bytes]], ...]:
+    """The lists in a folder and those above it, the nearest first; read once in a process."""
+    above = () if folder.parent == folder else _lists_above(folder.parent)
+    sums = folder / SUMS
+    return ((sums, _read_sums(sums)), *above) if sums.is_file() else above
+
+
+def _read_sums(path: Path) -> dict[str, bytes]:
+    """Checksums by the files' paths below the folder of the list."""
+    digests = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r}; expected what sha256sum writes, "
+                "'<64 hex digits>  <path>'"
+            )
+        digests[match[2]] = bytes.fromhex(match[1])
+    return digests
