@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from fixtures.rhd import RhdTree
 from fixtures.stb import StbTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
+from s2hand.cli.data_check import EXAMPLES, add_check
+from s2hand.cli.data_formats import FORMATS
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
@@ -193,9 +198,39 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "examples:" in text
     assert "--contact-sheet sheet.png" in text
+    for known in ("frames", *FORMATS, "packed"):
+        assert f"s2hand-data check {known} " in text
     with pytest.raises(SystemExit) as end:
         main([])
     assert end.value.code == 2
+
+
+def test_every_example_can_be_typed() -> None:
+    examples = [line.split() for line in EXAMPLES.splitlines()]
+    assert len(examples) > len(FORMATS)
+    parser = argparse.ArgumentParser()
+    add_check(parser)
+    for program, command, *arguments in examples:
+        assert (program, command) == ("s2hand-data", "check")
+        options = parser.parse_args(arguments)
+        if arguments[0] in FORMATS:
+            assert options.format == arguments[0]
+
+
+def test_every_dataset_with_files_of_its_own_can_be_checked() -> None:
+    """Those that conf/data offers, but those that are rendered, packed, or made of others."""
+    chosen = {Path(file.name).stem for file in files("s2hand.conf").joinpath("data").iterdir()}
+    others = {"frames", "video", "packed", "mixed"}
+    others |= {name for name in chosen if name.startswith("synthetic")}
+    assert chosen - others - {"__init__", "__pycache__"} == set(FORMATS)
+
+
+def test_options_are_arguments_of_the_dataset() -> None:
+    """Each value reaches the constructor under its name, whatever the flag is called."""
+    for known in FORMATS.values():
+        parser = argparse.ArgumentParser()
+        chosen = {parser.add_argument(flag, **how).dest for flag, how in known.options}
+        assert chosen <= set(inspect.signature(known.make).parameters)
 
 
 def test_stb_is_counted(stb: StbTree, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,22 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2hand.cli.data_check import add_check, add_track
+from s2hand.cli.data_check import EXAMPLES, add_check, add_track
 from s2hand.cli.data_pack import add_pack
 from s2hand.cli.errors import EXPECTED, ended
 from s2hand.data.detection_files import read_detections, write_detections
 
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
-  s2hand-data check frames hand.mp4 --detections hand.keypoints.json --contact-sheet sheet.png
-  s2hand-data check frames photos/ --detections openpose_json/ --side left --fov 65
-  s2hand-data check freihand FreiHAND_pub_v2 --detections freihand-train.json --variants 0
-  s2hand-data check ho3d HO3D_v3 --detections ho3d-train.json --labels
-  s2hand-data check dexycb DexYCB --detections openpose_json/ --setup s0 --split test
-  s2hand-data check stb STB --detections stb-train.json --cameras BB_left SK_color --labels
-  s2hand-data check rhd RHD_published_v2 --detections openpose_json/ --split evaluation
+{EXAMPLES}
   s2hand-data pack shards/ data=freihand dataset.root=FreiHAND dataset.detections=det.json
-  s2hand-data check packed shards/train
   s2hand-data convert openpose_json/ detections.json --image-size 1920 1080
 
 `check` reads everything that training would read and counts what it would drop, flag or repair.
