@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from s2hand.checksums import read_verified
+
+MIN_FOCAL, MAX_FOCAL = 0.2, 20.0
+"""Focal lengths in longer sides of the image: fields of view of 136 to 3 degrees."""
 
 
 def read_json(path: Path) -> Any:
@@ -28,46 +31,67 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
-def check_depth(points: Float[np.ndarray, "*n 3"], source: str | Path) -> None:
+def check_depth(
+    points: Float[np.ndarray, "n p 3"], source: str | Path, names: Sequence[str] = ()
+) -> None:
     """Camera-space points must lie in front of an OpenCV camera, z > 0; NaN (no label) may pass.
 
     Raises:
-        ValueError: naming the file and the row of the first point that does not.
+        ValueError: naming the source, and the name (if there are names), row and column of the
+            first point that does not.
     """
     behind = points[..., 2] <= 0
     if behind.any():
-        row = tuple(int(i) for i in np.argwhere(behind)[0])
+        row, column = (int(i) for i in np.argwhere(behind)[0])
+        name = f", {names[row]}" if names else ""
         raise ValueError(
-            f"{source}: z = {points[..., 2][row]:.4f} m at {row}; OpenGL axes given as OpenCV? "
-            "Multiply by (1, -1, -1)"
+            f"{source}{name}: z = {points[row, column, 2]:.4g} m at {row, column}; OpenGL axes "
+            "given as OpenCV (multiply by (1, -1, -1)), or a damaged file?"
         )
 
 
 def check_intrinsics(
-    K: Float[np.ndarray, "n 3 3"], sizes: Int[np.ndarray, "n 2"], source: str | Path
+    K: Float[np.ndarray, "n 3 3"],
+    sizes: Int[np.ndarray, "n 2"],
+    source: str | Path,
+    names: Sequence[str] = (),
 ) -> None:
-    """Each K must be a pinhole matrix whose principal point lies near the middle of its image.
+    """Each K must be a pinhole matrix of a usual focal length, its principal point near the middle.
 
     A principal point a fifth of the image off the middle tells that K belongs to another image
     size, of which ``sizes`` are (width, height).
 
     Raises:
-        ValueError: naming the source, the first value that does not fit, and the remedy.
+        ValueError: naming the source, the first value that does not fit, its sample (by name, if
+            there are names), and the remedy.
     """
+
+    def first(good: Bool[np.ndarray, " n"]) -> tuple[int, str]:
+        row = int(np.argmin(good))
+        return row, f"sample {names[row] if names else row}"
+
     pinhole = np.isfinite(K).all((1, 2)) & (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0)
     pinhole &= (np.abs(K[:, 2] - [0, 0, 1]) < 1e-6).all(-1)
     if not pinhole.all():
-        row = int(np.argmin(pinhole))
+        row, sample = first(pinhole)
         raise ValueError(
-            f"{source}: K = {K[row].tolist()} of sample {row}; "
+            f"{source}: K = {K[row].tolist()} of {sample}; "
             "expected pixels [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        )
+    relative = K[:, [0, 1], [0, 1]] / sizes.max(-1, keepdims=True)
+    usual = ((relative > MIN_FOCAL) & (relative < MAX_FOCAL)).all(-1)
+    if not usual.all():
+        row, sample = first(usual)
+        raise ValueError(
+            f"{source}: focal lengths {K[row, 0, 0]:.4g} and {K[row, 1, 1]:.4g} px of {sample} "
+            f"on an image of {sizes[row][0]}x{sizes[row][1]}: no camera's, is a file damaged?"
         )
     central = (np.abs(K[:, :2, 2] / sizes - 0.5) <= 0.2).all(-1)
     if not central.all():
-        row = int(np.argmin(central))
+        row, sample = first(central)
         cx, cy = K[row, :2, 2]
         raise ValueError(
-            f"{source}: principal point ({cx:.1f}, {cy:.1f}) of sample {row} on an image of "
+            f"{source}: principal point ({cx:.1f}, {cy:.1f}) of {sample} on an image of "
             f"{sizes[row][0]}x{sizes[row][1]}; K of about {2 * cx:.0f}x{2 * cy:.0f}? "
             "Scale K to the image (own frames: say intrinsics_size=[width, height])"
         )

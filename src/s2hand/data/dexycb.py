@@ -21,6 +21,7 @@ import numpy as np
 import yaml
 
 from s2hand.checksums import read_verified
+from s2hand.data.checks import check_depth, check_intrinsics
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import SIDES, Detections
 from s2hand.data.frame_table import FrameTable, read_labels
@@ -150,7 +151,9 @@ def read_intrinsics(root: Path, serial: str) -> np.ndarray:
         fx, fy, cx, cy = (float(color[key]) for key in ("fx", "fy", "ppx", "ppy"))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: color must hold the numbers fx, fy, ppx and ppy") from error
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    check_intrinsics(K[None], np.array([IMAGE_SIZE]), path)
+    return K
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,11 @@ def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_Recording]:
     subjects = {path: m for path in folders if (m := _SUBJECT.fullmatch(path.name))}
     if not subjects:
         raise FileNotFoundError(f"{root}: no folder such as 20200709-subject-01; is root DexYCB's?")
-    sequences = {path: sorted(path.glob("*/meta.yml")) for path in subjects}
+    # Splits count the sequences, so one whose meta.yml is missing must not be passed over.
+    sequences = {
+        subject: [path / "meta.yml" for path in sorted(subject.iterdir()) if path.is_dir()]
+        for subject in subjects
+    }
     partial = [s.name for s, metas in sequences.items() if len(metas) != SEQUENCES_PER_SUBJECT]
     if partial and setup in ("s0", "s3"):
         logger.warning(
@@ -249,4 +256,7 @@ def _read_joints(path: Path) -> dict[str, np.ndarray]:
             joints = np.asarray(arrays["joint_3d"], np.float32).reshape(NUM_JOINTS, 3)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read {path} (joint_3d, 1 x 21 x 3): {error}") from error
-    return {"joints": np.full_like(joints, np.nan) if (joints == -1).all() else joints}
+    if (joints == -1).all():
+        return {"joints": np.full_like(joints, np.nan)}
+    check_depth(joints[None], path)
+    return {"joints": joints}

@@ -57,12 +57,16 @@ class FrameTable:
 
 def runs(table: FrameTable) -> list[Int[np.ndarray, " m"]]:
     """Rows that follow each other in time; another recording or a missing number ends a run."""
-    recordings = np.unique([name.rpartition("/")[0] for name in table.names], return_inverse=True)[
-        1
-    ]
-    order = np.lexsort((table.numbers, recordings))
-    cuts = (np.diff(recordings[order]) != 0) | (np.diff(table.numbers[order]) != 1)
+    of = recordings(table)
+    order = np.lexsort((table.numbers, of))
+    cuts = (np.diff(of[order]) != 0) | (np.diff(table.numbers[order]) != 1)
     return np.split(order, np.flatnonzero(cuts) + 1)
+
+
+def recordings(table: FrameTable) -> Int[np.ndarray, " n"]:
+    """A number per recording: what a frame's name says up to its last slash."""
+    names = [name.rpartition("/")[0] for name in table.names]
+    return np.unique(names, return_inverse=True)[1]
 
 
 def read_labels(

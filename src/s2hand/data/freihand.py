@@ -22,6 +22,7 @@ from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
+from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.video import read_image
 from s2hand.files import json_rows
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
@@ -79,12 +80,18 @@ class FreiHandDataset(HandDataset):
         if self._prefix == "evaluation" and skip:
             raise ValueError("skip: evaluation keeps every image, the submission's order matters")
         K = read_rows(self.root / f"{self._prefix}_K.json", (3, 3))
-        check_intrinsics(K, np.full((len(K), 2), CROP_PX), self.root)
+        check_intrinsics(K, np.full((len(K), 2), CROP_PX), self.root / f"{self._prefix}_K.json")
         ids = _image_ids(split, len(K), variants, val_count)
         ids = ids[~np.isin([f"{i:08d}" for i in ids], list(skip))]
         found = self._join(detections, [f"{i:08d}" for i in ids])
-        detected = found.confidence.any(-1)
-        kept = np.flatnonzero(detected | (split == "evaluation"))
+        detected, strange = found.confidence.any(-1), np.zeros(len(ids), bool)
+        self._labels = self._read_labels(len(K)) if labels else None
+        flagged: dict[str, int] = {}
+        if self._labels is not None:
+            strange = strange_labels(*self._labels)[ids % len(K)]
+            flagged |= count_strange(strange, f"{self.root} {split}", found.names)
+            flagged |= count_far(self._labels[0][ids % len(K)], K[ids % len(K)], found)
+        kept = np.flatnonzero((detected & ~strange) | (split == "evaluation"))
         if not len(kept):
             raise ValueError(f"{self.root}: no image in split {split!r} has a detected keypoint")
 
@@ -93,7 +100,6 @@ class FreiHandDataset(HandDataset):
         self._intrinsics = torch.from_numpy(K[self._annotations]).float()
         self._confidence = torch.from_numpy(found.confidence[kept]).float()
         self._keypoints = torch.from_numpy(found.keypoints[kept]).float()
-        self._labels = self._read_labels(len(K)) if labels else None
         outside = ((found.keypoints < -0.5) | (found.keypoints > CROP_PX - 0.5)).any(-1)
         self.reasons = {
             "no keypoint detected": int((~detected).sum()),
@@ -101,6 +107,7 @@ class FreiHandDataset(HandDataset):
             "with keypoints outside the image": int(
                 (outside & (found.confidence > 0)).any(-1).sum()
             ),
+            **flagged,
             **found.repaired,
         }
         """How many images were dropped (training only), flagged or repaired, and why."""

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.data.cache import Layout
-from s2hand.data.checks import read_json
+from s2hand.data.checks import check_intrinsics, read_json
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable, read_labels
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
 CAMERAS = 8
+MAX_SHEAR = 1e-3
+"""By how much R R^T of a camera may differ from the identity."""
 
 _IMAGE = re.compile(r"(\d{8})\.jpg", re.ASCII)
 _SEQUENCE = re.compile(r"\d{4}", re.ASCII)
@@ -243,7 +245,14 @@ def _read_calibration(path: Path) -> dict[str, np.ndarray]:
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected K (8 x 3 x 3) and M (8 x 4 x 4)")
-    return {key: _array(path, content.get(key), shape) for key, (_, shape) in _CALIBRATION.items()}
+    K, M = (_array(path, content.get(key), shape) for key, (_, shape) in _CALIBRATION.items())
+    check_intrinsics(K, np.tile(HanCoDataset.image_size, (CAMERAS, 1)), path)
+    R = M[:, :3, :3]
+    rigid = np.isclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=MAX_SHEAR).all((1, 2))
+    rigid &= (M[:, 3] == [0, 0, 0, 1]).all(-1)
+    if not rigid.all():
+        raise ValueError(f"{path}: M of cam{int(np.argmin(rigid))} is no rotation and translation")
+    return {"K": K, "M": M}
 
 
 def _read_joints(path: Path) -> dict[str, np.ndarray]:

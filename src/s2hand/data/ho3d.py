@@ -20,12 +20,12 @@ from typing import Any, Literal
 import numpy as np
 
 from s2hand.checksums import read_verified
-from s2hand.data.checks import check_depth
+from s2hand.data.checks import check_depth, check_intrinsics
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable, read_labels
 from s2hand.data.freihand import read_rows
-from s2hand.data.recorded import RecordedDataset
+from s2hand.data.recorded import IMAGE_SIZE, RecordedDataset
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, TO_COMMON
 from s2hand.pickles import NUMPY, Array, Scalar, read_pickle, to_array
 
@@ -224,7 +224,11 @@ def _read_meta(path: Path) -> dict[str, np.ndarray]:
         box = _numbers(content.get("handBoundingBox"), (4,))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    return {"K": K, "joints": joints[list(TO_COMMON["ho3d"])] * _OPENGL, "box": box}
+    joints = joints[list(TO_COMMON["ho3d"])] * _OPENGL
+    check_depth(joints[None], path)
+    if np.isfinite(K).all():
+        check_intrinsics(K[None], np.array([IMAGE_SIZE]), path)
+    return {"K": K, "joints": joints, "box": box}
 
 
 def _numbers(

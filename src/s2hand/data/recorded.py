@@ -24,7 +24,8 @@ from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image, place_boxes
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import Detections
-from s2hand.data.frame_table import FrameTable, runs
+from s2hand.data.frame_table import FrameTable, recordings, runs
+from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.video import read_image
 from s2hand.geometry.camera import crop_affine, crop_view, transform_points
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
@@ -60,6 +61,9 @@ class RecordedDataset(HandDataset):
         FileNotFoundError: for the first missing image.
         ValueError: for detections of other names, labels behind the camera, an implausible K, and
             if no frame is left.
+
+    Frames whose labels are no hand's (:func:`~s2hand.data.plausible.strange_labels`) are dropped,
+    or with ``keep_all`` kept; counted, and the first is named in a warning.
     """
 
     fps: float | None = 30.0
@@ -82,18 +86,29 @@ class RecordedDataset(HandDataset):
         self.image_px = image_px
         if table.sizes is None:
             table = replace(table, sizes=np.full((len(table.names), 2), self.image_size))
-        sizes = table.sizes
-        assert sizes is not None
-        check_intrinsics(table.intrinsics, sizes, source)
+        check_intrinsics(table.intrinsics, table.sizes, source, table.names)  # type: ignore[arg-type]
         for points in (table.joints, table.vertices):
             if points is not None:
-                check_depth(points, source)
+                check_depth(points, source, table.names)
+        total = len(table.names) + sum(dropped.values())
+        strange: dict[str, int] = {}
+        if table.joints is not None:
+            rows = strange_labels(table.joints, table.vertices, recordings(table))
+            strange = count_strange(rows, source, table.names)
+            table = table if keep_all else table.rows(np.flatnonzero(~rows))
+        sizes = table.sizes
+        assert sizes is not None
         found = _join(detections, table, sizes, required=not keep_all)
         boxes = _place(table, found, sizes, margin, smooth_frames, keep_all)
         kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        self.reasons = {**dropped, **_reasons(found, sizes, keep_all, len(kept))}
+        self.reasons = {
+            **dropped,
+            **strange,
+            **_reasons(found, sizes, keep_all, len(kept)),
+        }
         """How many frames were dropped (not with ``keep_all``), flagged or repaired, and why."""
-        total = len(table.names) + sum(dropped.values())
+        if table.joints is not None:
+            self.reasons |= count_far(table.joints, table.intrinsics, found)
         report(logger, source, len(kept), total, self.reasons)
         if not len(kept):
             raise ValueError(f"{source}: no usable frame of {total} ({self.reasons})")
