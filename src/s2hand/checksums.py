@@ -44,7 +44,7 @@ def file_stamp(path: Path) -> list[str | int]:
         ValueError: if the list of checksums is none.
     """
     status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns, _listed(path)[1].hex()]
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns, _listed(path)[1].hex()]
 
 
 def _listed(path: Path) -> tuple[Path | None, bytes]:

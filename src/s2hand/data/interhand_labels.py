@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.checks import read_json
@@ -49,8 +50,8 @@ def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; root holds annotations/ and images/")
-    stamps = [[str(p.resolve()), (status := p.stat()).st_size, status.st_mtime_ns] for p in paths]
-    cached = default_root() / f"interhand-labels-{content_key(version=_VERSION, files=stamps)}"
+    key = content_key(version=_VERSION, files=[file_stamp(path) for path in paths])
+    cached = default_root() / f"interhand-labels-{key}"
     if not cached.is_dir():
         rows = _rows(*paths)
         write_cache(cached, len(rows), _LAYOUT, iter(rows))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.files import default_root
@@ -40,9 +41,8 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; root must hold training/ and evaluation/")
-    status = path.stat()
-    stamp = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-    folder = default_root() / f"rhd-labels-{content_key(version=_VERSION, file=stamp)}"
+    key = content_key(version=_VERSION, file=file_stamp(path))
+    folder = default_root() / f"rhd-labels-{key}"
     if not folder.is_dir():
         content = read_pickle(path, NUMPY, MAX_ANNOTATION_BYTES, "an annotation file of RHD")
         if not isinstance(content, dict) or not content:
