@@ -409,6 +409,13 @@ class TestDamage:
         with pytest.raises(ValueError, match=rf"copy/index\.json: .*{said}.*pack the dataset anew"):
             PackedDataset(copy)
 
+    def test_an_index_of_before_protocols_is_read(self, copy: Path) -> None:
+        path = copy / "index.json"
+        content = json.loads(path.read_text())
+        del content["protocol"]
+        path.write_text(json.dumps(content))
+        assert PackedDataset(copy).protocol is None
+
     @given(text=st.binary(max_size=40) | st.just(b"[1]") | st.just(b"[" * 100_000))
     def test_what_is_no_index(self, text: bytes) -> None:
         with pytest.raises(ValueError, match=r"^x%20/index\.json: "):

@@ -118,6 +118,7 @@ def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         return f"schema {str(found)[:80]!r}, this version reads {SCHEMA!r}", None
+    content.setdefault("protocol", None)  # was not written at first
     fields = {f.name for f in dataclasses.fields(PackedIndex)}
     odd = fields ^ (set(content) - {"schema"})
     if odd:
