@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fixtures.frames import PlainFrames
+from s2hand.data import module
 from s2hand.data.module import HandDataModule
 from s2hand.types import HandBatch
 from s2hand.window import Window
@@ -125,3 +126,16 @@ def test_a_restored_run_goes_on_behind_what_it_has_seen() -> None:
     resumed.load_state_dict({"seen": 2})
     assert indices(resumed.train_dataloader()) == expected[2:]
     assert resumed.state_dict() == {"seen": 2}
+
+
+def test_without_a_number_there_are_as_many_workers_as_cores_and_no_warning(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    assert HandDataModule(num_workers=7).num_workers == 7
+    for number, workers in ((1, 1), (2, 2), (64, 4)):
+        monkeypatch.setattr(module, "cores", lambda number=number: number)
+        assert HandDataModule(num_workers=None).num_workers == workers
+    monkeypatch.undo()
+    data = HandDataModule(train=PlainFrames, batch_size=4, num_workers=None)
+    data.train_dataloader()
+    assert not [w for w in recwarn if "worker processes" in str(w.message)]

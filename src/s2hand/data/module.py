@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,14 @@ from s2hand.window import Window
 
 _log = logging.getLogger(__name__)
 MakeDataset = Callable[[], HandDataset]
+_WORKERS = 4
+
+
+def cores() -> int:
+    """How many this process may use, which is fewer than there are in containers and batch jobs."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class HandDataModule(pl.LightningDataModule):
@@ -27,7 +36,8 @@ class HandDataModule(pl.LightningDataModule):
         train, val, test: make the datasets when called; made only when their stage begins.
         window: frames per training sample. Validation and test go frame by frame, in order.
         batch_size: clips per training batch; validation and test take as many frames at once.
-        num_workers: loader processes; 0 loads in the training process.
+        num_workers: loader processes; 0 loads in the training process, None takes up to four, as
+            many as there are cores.
         cache_features: serve the frozen features of the encoder where they are offered.
         seed: of the order of training samples.
     """
@@ -39,14 +49,15 @@ class HandDataModule(pl.LightningDataModule):
         test: MakeDataset | None = None,
         window: Window | None = None,
         batch_size: int = 32,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         cache_features: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.makers = {"train": train, "val": val, "test": test}
         self.window = window or Window()
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.batch_size, self.seed = batch_size, seed
+        self.num_workers = min(_WORKERS, cores()) if num_workers is None else num_workers
         self.cache_features = cache_features
         self._features: tuple[Extract, str] | None = None
         self._datasets: dict[str, HandDataset] = {}
