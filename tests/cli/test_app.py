@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fixtures.runs import run_command
-from s2hand.cli.app import check_quotes
+from s2hand.cli.overrides import check_quotes
 from s2hand.cli.predict import main
 
 

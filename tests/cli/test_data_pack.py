@@ -11,9 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fixtures.freihand import FreiHandTree
-from fixtures.runs import Interrupt, compose_config, fit
+from fixtures.runs import Interrupt, compose_config, fit, run_command
+from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.data import main
 from s2hand.cli.data_pack import packed_before
+from s2hand.cli.train import main as train
 from s2hand.data.freihand import FreiHandDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.packing import pack
@@ -49,6 +51,53 @@ def test_a_run_learns_from_shards_what_it_learns_from_files(
         assert torch.equal(ours[0].state_dict()[name], value), name
     losses = [trainer.callback_metrics["train/loss"] for _, trainer in (ours, theirs)]
     assert losses[0] == losses[1]
+
+
+def test_values_of_an_experiment_that_a_packed_set_does_not_take_are_told_with_the_remedy(
+    smoke: DictConfig, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [f"dataset.{split}={shards / split}" for split in ("train", "val", "test")]
+    command = [*SMOKE, "data=packed", *paths, f"paths.run={smoke.paths.run}_packed", "logger=none"]
+    assert run_command(train, *command) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "data=packed with data.train.size, data.train.image_px, data.train.renderer" in said
+    remedy = said.partition("append ")[2].split()
+    assert len(remedy) == 9
+    assert run_command(train, *command, *remedy, "data.num_workers=0") == 0
+
+
+def test_an_argument_that_a_dataset_does_not_have_is_told_with_those_it_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(train, *SMOKE, "+data.val.colour=1") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "data.val.colour: SyntheticHands has no such argument; it takes hand, renderer" in said
+
+
+def test_video_is_trained_from_shards_as_from_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/datasets/packed.md has it: batches are those of the experiment by a word more."""
+    monkeypatch.setenv("S2HAND_CACHE", str(tmp_path / "cache"))
+    video = ["experiment=video"]
+    small = ["sequences=1", "frames_per_sequence=9", "image_px=64", "renderer.resolution=64"]
+    sets = [f"data.{split}.{text}" for split in ("train", "val", "test") for text in small]
+    assert main(["pack", str(tmp_path), *video, *sets, "--split", "train", "val"]) == 0
+    network = "model.network.encoder"
+    rest = [
+        f"{network}.name=mobilenetv3_small_050", f"{network}.weights=none",
+        f"{network}.input_px=64", "render.resolution=32", "trainer.max_steps=1", "logger=none",
+        "trainer.val_check_interval=1", "trainer.check_val_every_n_epoch=null",
+        "callbacks.panels=null",
+    ]  # fmt: skip
+    packed = [f"dataset.{split}={tmp_path / split}" for split in ("train", "val")]
+    packed += ["data=packed", "data.batch_size=8", "data.num_workers=0"]
+    states = []
+    for name, data in (("files", sets), ("shards", packed)):
+        run = tmp_path / name
+        assert run_command(train, *video, *data, *rest, f"paths.run={run}") == 0
+        states.append(read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_a_run_from_shards_goes_on_where_it_was_stopped(smoke: DictConfig, shards: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from s2hand.cli.app import known_losses
+from s2hand.cli.overrides import known_losses
 
 
 @dataclass

@@ -7,21 +7,24 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from s2hand.artifacts import wandb_offline
 from s2hand.cli.errors import EXPECTED, INTERRUPTED, check_names, message, print_error
+from s2hand.cli.overrides import (
+    check_dataset_arguments,
+    check_dataset_keys,
+    check_losses,
+    check_quotes,
+)
 from s2hand.cli.sweep import missing_plugin, own_folder
 
 _log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ def command(
             exit_code = 1
             try:
                 check_dataset_keys(cfg, HydraConfig.get().overrides.task)
+                check_dataset_arguments(cfg)
                 result = _run_job_of_sweep(run, cfg) if _is_sweep() else run(cfg)
                 exit_code = 0
                 return result
@@ -93,66 +97,6 @@ def command(
         return main
 
     return decorate
-
-
-def known_losses() -> list[str]:
-    """Every name that the ``loss`` list may hold."""
-    names = (Path(file.name) for file in files("s2hand.conf").joinpath("loss").iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".yaml")
-
-
-def chosen_losses(arguments: Sequence[str]) -> list[str]:
-    """The names in ``loss=[...]``; of an unknown one Hydra does not say which are known."""
-    chosen = [a.removeprefix("loss=") for a in arguments if a.startswith("loss=")]
-    return re.findall(r"\w+", " ".join(chosen))
-
-
-def check_losses(arguments: Sequence[str]) -> None:
-    """Raise ValueError for a chosen loss that does not exist, naming those that do."""
-    unknown = sorted(set(chosen_losses(arguments)) - set(known_losses()))
-    if unknown:
-        raise ValueError(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
-
-
-def check_quotes(arguments: Sequence[str]) -> None:
-    """Raise ValueError for a ``key=value`` that Hydra cannot read, with the form that it can.
-
-    A file may be called ``hand (1).mp4``; Hydra's grammar has a meaning for brackets and commas.
-    """
-    is_sweep = any(re.match(r"(-m|--multirun|hydra\.mode=.*)$", text) for text in arguments)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key.startswith("-"):
-            continue
-        try:
-            readable = (
-                is_sweep
-                or not OverridesParser.create().parse_override(argument).is_sweep_override()
-            )
-        except HydraException:
-            readable = False
-        if not readable:
-            escaped = value.replace("'", "\\'")
-            raise ValueError(
-                f"{argument}: brackets and commas have a meaning in settings; a value to be taken "
-                f"as it is wants quotes of its own: \"{key}='{escaped}'\" (several values: with -m)"
-            )
-
-
-def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise ValueError for an added ``+dataset.key=value`` that nothing interpolates.
-
-    The keys of ``dataset`` are names that conf/data gives to some arguments of the datasets.
-    """
-    added = [re.match(r"\+\+?dataset\.([\w.]+)=(.*)", text) for text in overrides]
-    text = OmegaConf.to_yaml(cfg, resolve=False)
-    for found in added:
-        if found and not re.search(rf"\$\{{\.*dataset\.{re.escape(found[1])}\b", text):
-            key, value = found[1], found[2]
-            raise ValueError(
-                f"dataset.{key}: nothing reads it; an argument of the datasets themselves is given "
-                f"as +data.train.{key}={value} +data.test.{key}={value}"
-            )
 
 
 def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:

@@ -69,11 +69,13 @@ def run_pack(options: argparse.Namespace, console: Console) -> int:
 
 def compose_data(overrides: list[str]) -> DictConfig:
     """The configuration of ``s2hand-train`` with these overrides."""
-    from s2hand.cli.app import check_dataset_keys  # registers what the configuration resolves
+    import s2hand.cli.app  # noqa: F401  (registers what the configuration resolves)
+    from s2hand.cli.overrides import check_dataset_arguments, check_dataset_keys
 
     with initialize_config_module("s2hand.conf", version_base="1.3"):
         cfg = compose("train", overrides)
     check_dataset_keys(cfg, overrides)
+    check_dataset_arguments(cfg)
     return cfg
 
 

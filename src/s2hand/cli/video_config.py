@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from s2hand.build import load
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.adapt import check_choices, check_trainer, clip_options, prepare
-from s2hand.cli.app import check_losses
+from s2hand.cli.overrides import check_losses
 from s2hand.cli.train import described
 
 _SHOWN = {"npz": "track.npz", "glb": "hand.glb"}
