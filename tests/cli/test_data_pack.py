@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fixtures.freihand import FreiHandTree
+from fixtures.ho3d import Ho3dTree
 from fixtures.runs import Interrupt, compose_config, fit, run_command
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.data import main
 from s2hand.cli.data_pack import packed_before
 from s2hand.cli.train import main as train
 from s2hand.data.freihand import FreiHandDataset
+from s2hand.data.ho3d import Ho3dDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.packing import pack
-from s2hand.types import HandBatch
+from s2hand.types import Labels
 
 SMOKE = ["experiment=smoke"]
 
@@ -137,29 +138,48 @@ def test_it_says_what_it_wrote_and_writes_nothing_twice(
         assert "choose another folder" in message
 
 
-@pytest.mark.parametrize("changed", ["protocol", "labels"])
+@pytest.mark.parametrize("changed", ["protocol", "one label", "NaN"])
 def test_a_set_whose_facts_or_labels_changed_is_not_the_same(
     changed: str, freihand: FreiHandTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    of_file = FreiHandDataset.labels_of
+
     def dataset() -> FreiHandDataset:
         detections = freihand.training_detections
         return FreiHandDataset(freihand.root, detections, val_count=2, labels=True)
 
+    def one_is(value: float | None) -> None:
+        """Of the last but one frame, one coordinate; None: as it was."""
+
+        def labels_of(self: FreiHandDataset, index: int) -> Labels | None:
+            labels = of_file(self, index)
+            if value is not None and labels is not None and index == len(self) - 2:
+                labels.vertices[0, 5, 1] = value
+            return labels
+
+        monkeypatch.setattr(FreiHandDataset, "labels_of", labels_of)
+
+    one_is(0.0 if changed == "NaN" else None)
     pack(dataset(), tmp_path / "set")
     assert packed_before(dataset(), tmp_path / "set", raw=True)
     if changed == "protocol":
         monkeypatch.setattr(FreiHandDataset, "protocol", "ho3d")
     else:
-        sample = FreiHandDataset.__getitem__
-
-        def corrected(self: FreiHandDataset, index: int) -> HandBatch:
-            batch = sample(self, index)
-            assert batch.labels is not None
-            return replace(batch, labels=batch.labels.map(lambda x: x + 1e-3))
-
-        monkeypatch.setattr(FreiHandDataset, "__getitem__", corrected)
+        one_is(float("nan") if changed == "NaN" else 1.0)
     with pytest.raises(ValueError, match="holds another set"):
         packed_before(dataset(), tmp_path / "set", raw=True)
+
+
+def test_labels_that_are_not_there_are_no_change(tmp_path: Path, ho3d: Ho3dTree) -> None:
+    def dataset() -> Ho3dDataset:
+        frames = Ho3dDataset(ho3d.root, ho3d.detections, labels=True)
+        absent = frames.labels_of(0)
+        assert absent is not None
+        assert absent.vertices.isnan().all()
+        return frames
+
+    pack(dataset(), tmp_path / "set")
+    assert packed_before(dataset(), tmp_path / "set", raw=True)
 
 
 @pytest.mark.parametrize(

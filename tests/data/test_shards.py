@@ -409,12 +409,13 @@ class TestDamage:
         with pytest.raises(ValueError, match=rf"copy/index\.json: .*{said}.*pack the dataset anew"):
             PackedDataset(copy)
 
-    def test_an_index_of_before_protocols_is_read(self, copy: Path) -> None:
+    @pytest.mark.parametrize("late", ["protocol", "labels_sha256"])
+    def test_an_index_of_before_a_field_was_there_is_read(self, copy: Path, late: str) -> None:
         path = copy / "index.json"
         content = json.loads(path.read_text())
-        del content["protocol"]
+        del content[late]
         path.write_text(json.dumps(content))
-        assert PackedDataset(copy).protocol is None
+        assert getattr(PackedDataset(copy).index, late) is None
 
     @given(text=st.binary(max_size=40) | st.just(b"[1]") | st.just(b"[" * 100_000))
     def test_what_is_no_index(self, text: bytes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch.utils.data import Dataset
 
-from s2hand.types import HandBatch
+from s2hand.types import HandBatch, Labels
 
 
 class HandDataset(Dataset[HandBatch], ABC):
@@ -36,6 +36,10 @@ class HandDataset(Dataset[HandBatch], ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> HandBatch:
         """One frame, t = 1; the same index gives the same frame in any process."""
+
+    def labels_of(self, index: int) -> Labels | None:
+        """The labels of a frame, t = 1, if they were asked for; without its pixels where that goes."""
+        return self[index].labels
 
     @property
     @abstractmethod

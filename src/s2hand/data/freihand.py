@@ -150,19 +150,22 @@ class FreiHandDataset(HandDataset):
         """One image with what was detected in it, and its labels where they were asked for."""
         index = range(len(self))[index]
         pixels = torch.from_numpy(self._pixels(self.path(index)))
-        labels = None
-        if self._labels is not None:
-            xyz, verts = (torch.from_numpy(a[self._annotations[index]]) for a in self._labels)
-            labels = Labels(joints=xyz[None], vertices=verts[None])
         return HandBatch(
             image=pixels.permute(2, 0, 1)[None].float() / 255,
             keypoints=self._keypoints[index, None],
             confidence=self._confidence[index, None],
             camera=Camera(self._intrinsics[index, None]),
             index=torch.tensor([index]),
-            labels=labels,
+            labels=self.labels_of(index),
             convention=self.convention,
         )
+
+    def labels_of(self, index: int) -> Labels | None:
+        """The labels of an image; the image is not read."""
+        if self._labels is None:
+            return None
+        xyz, verts = (torch.from_numpy(a[self._annotations[index]]) for a in self._labels)
+        return Labels(joints=xyz[None], vertices=verts[None])
 
     def path(self, index: int) -> Path:
         """The image file of a sample."""

@@ -144,9 +144,20 @@ class RecordedDataset(HandDataset):
             confidence=confidence,
             camera=Camera(K[None].float()),
             index=torch.tensor([index]),
-            labels=self._labels(index),
+            labels=self.labels_of(index),
             convention=self.convention,
         )
+
+    def labels_of(self, index: int) -> Labels | None:
+        """The labels of a frame, mirrored where it is; no image is read."""
+        if self._table.joints is None:
+            return None
+        mirror = torch.tensor([-1.0 if self.is_left(index) else 1.0, 1.0, 1.0])
+        joints = torch.from_numpy(self._table.joints[index].astype(np.float32))
+        vertices = torch.full((NUM_VERTICES, 3), torch.nan)
+        if self._table.vertices is not None:
+            vertices = torch.from_numpy(self._table.vertices[index].astype(np.float32))
+        return Labels(joints=(joints * mirror)[None], vertices=(vertices * mirror)[None])
 
     def is_left(self, index: int) -> bool:
         """Whether a frame shows a left hand, which is served mirrored."""
@@ -181,16 +192,6 @@ class RecordedDataset(HandDataset):
             )
         crop = crop_image(image, self._boxes[index], self.image_px)
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()
-
-    def _labels(self, index: int) -> Labels | None:
-        if self._table.joints is None:
-            return None
-        mirror = torch.tensor([-1.0 if self.is_left(index) else 1.0, 1.0, 1.0])
-        joints = torch.from_numpy(self._table.joints[index].astype(np.float32))
-        vertices = torch.full((NUM_VERTICES, 3), torch.nan)
-        if self._table.vertices is not None:
-            vertices = torch.from_numpy(self._table.vertices[index].astype(np.float32))
-        return Labels(joints=(joints * mirror)[None], vertices=(vertices * mirror)[None])
 
 
 def _join(

@@ -66,6 +66,8 @@ class PackedIndex:
     """Of each frame: bytes from there to the end of its record, which comes last."""
     crc32: list[int] = field(default_factory=list)
     """Of each frame: checksum of these bytes."""
+    labels_sha256: str | None = None
+    """Of all labels in order: a content key is of images and detections."""
 
     @cached_property
     def record(self) -> np.dtype[np.void]:
@@ -118,7 +120,8 @@ def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         return f"schema {str(found)[:80]!r}, this version reads {SCHEMA!r}", None
-    content.setdefault("protocol", None)  # was not written at first
+    for late in ("protocol", "labels_sha256"):  # were not written at first
+        content.setdefault(late, None)
     fields = {f.name for f in dataclasses.fields(PackedIndex)}
     odd = fields ^ (set(content) - {"schema"})
     if odd:
@@ -195,7 +198,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "fps": lambda value: value is None or _is_rate(value),
     "convention": _is_convention,
     "leaderboard": lambda value: value in (None, "freihand", "ho3d"),
-    "protocol": lambda value: value is None or isinstance(value, str),
+    **dict.fromkeys(
+        ("protocol", "labels_sha256"), lambda value: value is None or isinstance(value, str)
+    ),
     "crop_px": _is_side,
     "image_px": _is_side,
     **dict.fromkeys(("raw", "planar", "labels"), lambda value: isinstance(value, bool)),
