@@ -38,7 +38,7 @@ class HandDataset(Dataset[HandBatch], ABC):
         """One frame, t = 1; the same index gives the same frame in any process."""
 
     def labels_of(self, index: int) -> Labels | None:
-        """The labels of a frame, t = 1, if they were asked for; without its pixels where that goes."""
+        """The labels of a frame, t = 1, if they were asked for; without its pixels if possible."""
         return self[index].labels
 
     @property
