@@ -20,7 +20,8 @@ from fixtures.dexycb import CAMERAS, NO_LABEL_FILE, UNLABELLED, DexYcbTree
 from fixtures.recorded import mirrored_intrinsics
 from s2hand.data.crops import crop_image
 from s2hand.data.detection_files import read_detections
-from s2hand.data.dexycb import SERIALS, DexYcbDataset, View, in_split, read_intrinsics
+from s2hand.data.dexycb import DexYcbDataset, View, in_split
+from s2hand.data.dexycb_labels import SERIALS, read_intrinsics
 from s2hand.data.module import HandDataModule
 from s2hand.data.video import read_image
 from s2hand.geometry.camera import project, transform_points

@@ -26,10 +26,11 @@ from fixtures.ho3d import (
 )
 from fixtures.mano_pickles import python2_pickle
 from fixtures.recorded import Filmed, K
-from s2hand.data import ho3d as loader
+from s2hand.data import ho3d_labels as loader
 from s2hand.data.crops import crop_image
 from s2hand.data.detection_files import read_detections
-from s2hand.data.ho3d import Ho3dDataset, read_list, recording_of
+from s2hand.data.ho3d import Ho3dDataset, recording_of
+from s2hand.data.ho3d_labels import read_list
 from s2hand.data.module import HandDataModule
 from s2hand.data.video import read_image
 from s2hand.geometry.camera import crop_affine, project, transform_points

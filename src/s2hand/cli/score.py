@@ -16,7 +16,7 @@ from s2hand.cli.app import metrics_table
 from s2hand.cli.errors import EXPECTED, ended
 from s2hand.data.checks import check_depth
 from s2hand.data.freihand import read_rows
-from s2hand.data.ho3d import read_list
+from s2hand.data.ho3d_labels import read_list
 from s2hand.files import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.metric.protocols import BenchmarkMetrics

@@ -14,30 +14,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
-from s2hand.data.cache import Layout
-from s2hand.data.checks import check_intrinsics, read_json
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable, read_labels
+from s2hand.data.hanco_labels import (
+    CALIBRATION,
+    CAMERAS,
+    IMAGE_SIZE,
+    JOINTS,
+    read_calibration,
+    read_joints,
+    read_meta,
+)
 from s2hand.data.recorded import RecordedDataset
-from s2hand.geometry.skeleton import NUM_JOINTS
 
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
-CAMERAS = 8
-MAX_SHEAR = 1e-3
-"""By how much R R^T of a camera may differ from the identity."""
 
 _IMAGE = re.compile(r"(\d{8})\.jpg", re.ASCII)
 _SEQUENCE = re.compile(r"\d{4}", re.ASCII)
-_CALIBRATION: Layout = {"K": ("<f8", (CAMERAS, 3, 3)), "M": ("<f8", (CAMERAS, 4, 4))}
-_JOINTS: Layout = {"joints": ("<f8", (NUM_JOINTS, 3))}
 
 
 class HanCoDataset(RecordedDataset):
@@ -70,7 +70,7 @@ class HanCoDataset(RecordedDataset):
 
     convention = "manopth"
     fps = None
-    image_size = (224, 224)
+    image_size = IMAGE_SIZE
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ def _views(
     root: Path, split: Split, cameras: Sequence[int], val_sequences: int
 ) -> tuple[list[_View], dict[str, int]]:
     """The images of a split by sequence, camera and frame; how many are missing."""
-    green, valid = _read_meta(root / "meta.json")
+    green, valid = read_meta(root / "meta.json")
     chosen = _in_split(root, split, green, val_sequences)
     views: list[_View] = []
     missing = 0
@@ -178,26 +178,6 @@ def _frames(folder: Path) -> list[int]:
     return sorted(int(m[1]) for name in os.listdir(folder) if (m := _IMAGE.fullmatch(name)))
 
 
-def _read_meta(path: Path) -> tuple[list[list[bool]], list[list[bool]]]:
-    """``is_train`` and ``is_valid`` of every frame of every sequence."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it says which frames are for training")
-    content = read_json(path)
-    lists: list[Any] = []
-    for key in ("is_train", "is_valid"):
-        rows = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-            raise ValueError(f"{path}: no list of lists {key!r} in it; is this HanCo's file?")
-        lists.append([[bool(value) for value in row] for row in rows])
-    lengths = [[len(row) for row in rows] for rows in lists]
-    if lengths[0] != lengths[1]:
-        raise ValueError(
-            f"{path}: is_train has {sum(lengths[0])} frames in {len(lengths[0])} sequences, "
-            f"is_valid {sum(lengths[1])} in {len(lengths[1])}"
-        )
-    return lists[0], lists[1]
-
-
 def _read_table(
     root: Path, views: Sequence[_View], labels: bool
 ) -> tuple[FrameTable, dict[str, int]]:
@@ -207,14 +187,14 @@ def _read_table(
     rows = np.array([row[view.sequence, view.frame] for view in views])
     camera = np.array([view.camera for view in views])
     calibration = read_labels(
-        "hanco-calib", _files(root / "calib", moments), _CALIBRATION, _read_calibration
+        "hanco-calib", _files(root / "calib", moments), CALIBRATION, read_calibration
     )
     K, M = (calibration[key][rows, camera] for key in ("K", "M"))
     kept = np.isfinite(K).all((1, 2))
     reasons = {"no calibration file": int((~kept).sum())}
     joints = None
     if labels:
-        world = read_labels("hanco-xyz", _files(root / "xyz", moments), _JOINTS, _read_joints)
+        world = read_labels("hanco-xyz", _files(root / "xyz", moments), JOINTS, read_joints)
         points = world["joints"][rows]
         joints = points @ M[:, :3, :3].transpose(0, 2, 1) + M[:, None, :3, 3]
         labelled = np.isfinite(points).all((1, 2))
@@ -238,33 +218,3 @@ def _files(folder: Path, moments: Sequence[tuple[str, int]]) -> list[Path | None
     """The file of each moment, None where it is missing."""
     paths = [folder / sequence / f"{frame:08d}.json" for sequence, frame in moments]
     return [path if path.is_file() else None for path in paths]
-
-
-def _read_calibration(path: Path) -> dict[str, np.ndarray]:
-    """K, pixels, and world-to-camera M of the eight cameras."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected K (8 x 3 x 3) and M (8 x 4 x 4)")
-    K, M = (_array(path, content.get(key), shape) for key, (_, shape) in _CALIBRATION.items())
-    check_intrinsics(K, np.tile(HanCoDataset.image_size, (CAMERAS, 1)), path)
-    R = M[:, :3, :3]
-    rigid = np.isclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=MAX_SHEAR).all((1, 2))
-    rigid &= (M[:, 3] == [0, 0, 0, 1]).all(-1)
-    if not rigid.all():
-        raise ValueError(f"{path}: M of cam{int(np.argmin(rigid))} is no rotation and translation")
-    return {"K": K, "M": M}
-
-
-def _read_joints(path: Path) -> dict[str, np.ndarray]:
-    """World space, metres."""
-    return {"joints": _array(path, read_json(path), (NUM_JOINTS, 3))}
-
-
-def _array(path: Path, value: Any, shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
-    try:
-        array = np.asarray(value, np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: expected numbers of shape {shape}: {error}") from error
-    if array.shape != shape or not np.isfinite(array).all():
-        raise ValueError(f"{path}: expected finite numbers of shape {shape}, got {array.shape}")
-    return array

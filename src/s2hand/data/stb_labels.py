@@ -90,11 +90,11 @@ def read_label_file(path: Path) -> Float[np.ndarray, "n 21 3"]:
         raise ValueError(f"{path}: {size} bytes, which is too large for a label file of STB")
     content = io.BytesIO(read_verified(path))
     try:
-        listed = {name: (shape, kind) for name, shape, kind in whosmat(content)}
+        listed = {name: (shape, kind) for name, shape, kind in whosmat(content)}  # type: ignore[arg-type]
         shape, kind = listed.get("handPara", ((), "missing"))
         if kind not in ("double", "single") or len(shape) != 3 or shape[:2] != (3, NUM_JOINTS):
             raise ValueError(f"handPara is {kind} {shape}; expected double (3, 21, frames)")
-        values = loadmat(content, variable_names=["handPara"])["handPara"]
+        values = loadmat(content, variable_names=["handPara"])["handPara"]  # type: ignore[arg-type]
         points = np.asarray(values, np.float64).transpose(2, 1, 0)
         if points.shape != (shape[2], NUM_JOINTS, 3):
             raise ValueError(f"handPara has shape {values.shape}, its header says {shape}")
