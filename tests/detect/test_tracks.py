@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2hand.detect.hands import FoundHand, Side, hand_size
-from s2hand.detect.tracks import HandTrack, by_side, distinct, follow, way
+from s2hand.detect.tracks import HandTrack, by_side, distinct, follow, of_sides, way
 
 SHAPE = np.random.default_rng(0).uniform(0, 100, (21, 2))
 
@@ -149,3 +149,13 @@ def test_pictures_give_a_first_and_a_second_hand_of_each_side() -> None:
     assert (first.frames, places(first)) == ([0, 2], pytest.approx([500, 0]))
     assert (second.frames, places(second)) == ([0], pytest.approx([0]))
     assert (left.side, left.frames) == ("left", [0])
+
+
+def test_the_surest_hand_of_each_wanted_side() -> None:
+    left, sure = hand(0, side="left", score=0.7), hand(300, score=0.9)
+    unsure = hand(600, score=0.6)
+    hands = [unsure, left, sure]
+    assert of_sides(hands, ["left", "right"]) == [left, sure]
+    assert of_sides([sure], ["left", "right"]) == [None, sure]
+    assert of_sides([unsure, sure], ["left"]) == [sure]  # one hand, taken for the other one
+    assert of_sides([], ["left"]) == [None]

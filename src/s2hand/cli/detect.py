@@ -7,10 +7,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from s2hand.cli.errors import EXPECTED, ended
+
+if TYPE_CHECKING:
+    from s2hand.cli.data_formats import Format
 
 _EPILOG = """\
 examples:
@@ -18,6 +22,11 @@ examples:
   s2hand-detect hand.mp4                          writes hand.mp4.detections.json where one is
   s2hand-detect photos/ -o photos.json
   s2hand-detect frames/ -o frames.json --sequence   pictures that follow each other
+  s2hand-detect --dataset ho3d HO3D_v3 --split train -o ho3d.json
+
+--dataset freihand, ho3d, dexycb, stb, rhd, hanco, interhand or youtube looks for the wanted hand of
+every frame of a split, writes it as that dataset reads it, and goes on where it was stopped.
+`s2hand-detect --dataset ho3d --help` shows what else it takes.
 
 Every hand becomes a track: in a video it is followed over time, in single pictures there is a
 first, second, ... hand of each side. The file (s2hand.detections/2, docs/formats.md) holds all of
@@ -32,7 +41,7 @@ picture is turned, scaled and mirrored.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         _run(options)
@@ -41,6 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EXPECTED as error:
         return ended(error)
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options; of a published dataset those of its format."""
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--dataset")
+    name = early.parse_known_args(arguments)[0].dataset
+    if name is None:
+        return _parser().parse_args(arguments)
+    from s2hand.cli.data_formats import FORMATS
+
+    if name not in FORMATS:
+        _parser().error(f"--dataset {name}: use one of {', '.join(FORMATS)}")
+    return _parser(FORMATS[name]).parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -53,6 +76,8 @@ def _run(options: argparse.Namespace) -> None:
             return
     if options.source is None:
         raise ValueError("give a video or a folder of pictures, or --get-model")
+    if options.dataset:
+        return _detect_dataset(options, console)
     # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds main() ready.
     from s2hand.cli.detection import detect
 
@@ -68,7 +93,17 @@ def _run(options: argparse.Namespace) -> None:
     console.print(f"detections: {out}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _detect_dataset(options: argparse.Namespace, console: Console) -> None:
+    from s2hand.cli.dataset_detection import detect_dataset
+
+    out = options.output or Path(f"{options.source.resolve().name}.detections.json")
+    chosen = {name: getattr(options, name) for name in options.of_dataset}
+    found, frames = detect_dataset(options.dataset, options.source, chosen, out, options.model)
+    console.print(f"a hand in {found} of {frames} frames")
+    console.print(f"detections: {out}")
+
+
+def _parser(dataset: Format | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="s2hand-detect",
         description="Find 2D keypoints of hands, with a confidence for each joint (MediaPipe).",
@@ -78,10 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", type=Path, nargs="?", help="a video, a picture, or a folder of pictures")
     add("-o", "--output", type=Path, metavar="FILE", help="the JSON to write")
-    add("--hands", type=int, default=2, help="at most so many in one frame (%(default)s)")
-    add("--sequence", action="store_true", help="the pictures of the folder follow each other")
     add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in its place")
+    add("--dataset", metavar="NAME", help="the folder holds a published one, see below")
     add("--get-model", action="store_true", help="make it once: pip fetches 36 MB")
+    if dataset is None:
+        add("--hands", type=int, default=2, help="at most so many in one frame (%(default)s)")
+        add("--sequence", action="store_true", help="the pictures of the folder follow each other")
+        return parser
+    # Detection reads no labels.
+    options = [add(flag, **how) for flag, how in dataset.options if flag != "--labels"]
+    parser.set_defaults(of_dataset=[option.dest for option in options])
     return parser
 
 

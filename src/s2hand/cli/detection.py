@@ -43,7 +43,7 @@ def detect(
         ValueError: if there is no hand; the file is written all the same, and says so.
         FileNotFoundError, ValueError: what cannot be read, and the remedy.
     """
-    _check_output(out)
+    check_output(out)
     model = find_model(model)
     frames = SourceFrames(source)
     is_clip = frames.is_video if sequence is None else sequence
@@ -71,7 +71,7 @@ def _keypoints(track: HandTrack) -> TrackKeypoints:
     return TrackKeypoints(track.side, track.frames, keypoints, confidence)
 
 
-def _check_output(out: Path) -> None:
+def check_output(out: Path) -> None:
     """Raise ValueError rather than replace what is no file of detections."""
     if out.is_dir():
         raise ValueError(f"{out} is a folder: give a JSON file to write")

@@ -63,6 +63,10 @@ class HandDataset(Dataset[HandBatch], ABC):
         """Which recording a frame is of: its name up to the last slash."""
         return self.names[index].rpartition("/")[0]
 
+    def detection_name(self, index: int) -> str:
+        """What the row of a frame is called in files of detections."""
+        return self.names[index]
+
     def is_left(self, index: int) -> bool:
         """Whether a frame shows a left hand, which is served mirrored."""
         return False

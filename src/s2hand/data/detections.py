@@ -166,5 +166,10 @@ class Detections:
         )
 
 
+NOT_YET = Detections((), np.zeros((0, NUM_JOINTS, 2)), np.zeros((0, NUM_JOINTS)))
+"""Given to a dataset in place of detections that are still to be made: it keeps every frame, whole,
+with confidence 0, and says where the pictures lie and which hand is wanted."""
+
+
 def _stem(name: str) -> str:
     return _IMAGE_SUFFIX.sub("", name.replace("\\", "/"))

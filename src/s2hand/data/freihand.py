@@ -21,7 +21,7 @@ from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.video import read_image
 from s2hand.files import json_rows
@@ -91,7 +91,8 @@ class FreiHandDataset(HandDataset):
             strange = strange_labels(*self._labels)[ids % len(K)]
             flagged |= count_strange(strange, f"{self.root} {split}", found.names)
             flagged |= count_far(self._labels[0][ids % len(K)], K[ids % len(K)], found)
-        kept = np.flatnonzero((detected & ~strange) | (split == "evaluation"))
+        keep_all = split == "evaluation" or detections is NOT_YET
+        kept = np.flatnonzero((detected & ~strange) | keep_all)
         if not len(kept):
             raise ValueError(f"{self.root}: no image in split {split!r} has a detected keypoint")
 
@@ -118,8 +119,8 @@ class FreiHandDataset(HandDataset):
         )
 
     def _join(self, detections: str | Path | Detections | None, names: list[str]) -> Detections:
-        if detections is None:
-            if self.split != "evaluation":
+        if detections is None or detections is NOT_YET:
+            if detections is None and self.split != "evaluation":
                 raise ValueError("detections: training needs them, they are its only supervision")
             nothing = np.zeros((len(names), NUM_JOINTS, 3))
             return Detections(tuple(names), nothing[..., :2], nothing[..., 2])

@@ -23,7 +23,7 @@ from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image, place_boxes
 from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable, recordings, runs
 from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.video import read_image
@@ -84,6 +84,7 @@ class RecordedDataset(HandDataset):
         dropped: Mapping[str, int],
     ) -> None:
         self.image_px = image_px
+        keep_all |= detections is NOT_YET
         if table.sizes is None:
             table = replace(table, sizes=np.full((len(table.names), 2), self.image_size))
         check_intrinsics(table.intrinsics, table.sizes, source, table.names)  # type: ignore[arg-type]
@@ -206,7 +207,7 @@ def _join(
     repaired: dict[str, Counter[str]] = {}
     if detections is None and required:
         raise ValueError("detections: training needs them, they are its only supervision")
-    for side in ("right", "left") if detections is not None else ():
+    for side in ("right", "left") if not (detections is None or detections is NOT_YET) else ():
         rows = np.flatnonzero(table.left == (side == "left"))
         if not len(rows):
             continue

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.recorded import RecordedDataset
 from s2hand.data.stb_labels import CAMERAS, CameraName, read_label_file, wrist_from_palm
@@ -103,6 +103,10 @@ class StbDataset(RecordedDataset):
             source=f"{root} {split}",
             dropped=dropped,
         )
+
+    def detection_name(self, index: int) -> str:
+        """The image's, ``B1Counting/BB_left_0``."""
+        return _image_name(self.path(index))
 
 
 def _in_split(root: Path, split: Split, val_background: str | None) -> list[str]:
@@ -205,12 +209,12 @@ def _read_joints(root: Path, table: FrameTable) -> Float[np.ndarray, "n 21 3"]:
 
 def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
     """Detections by the frames' names; files name them as the images are named."""
-    if detections is None:
-        return None
+    if detections is None or detections is NOT_YET:
+        return detections
     if isinstance(detections, Detections) or not _by_sequence(Path(detections), table):
         if not isinstance(detections, Detections):
             detections = read_detections(detections, "left")
-        images = [f"{file.parent.name}/{file.stem}" for file in table.files]
+        images = [_image_name(file) for file in table.files]
         return replace(detections.of_images(images), names=tuple(table.names))
     count = len(table.names)
     keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
@@ -224,6 +228,10 @@ def _join(detections: str | Path | Detections | None, table: FrameTable) -> Dete
         keypoints[rows], confidence[rows] = part.keypoints, part.confidence
         repaired += Counter(part.repaired)
     return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))
+
+
+def _image_name(file: Path) -> str:
+    return f"{file.parent.name}/{file.stem}"
 
 
 def _by_sequence(path: Path, table: FrameTable) -> bool:

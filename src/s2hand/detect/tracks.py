@@ -73,6 +73,19 @@ def by_side(frames: Sequence[Sequence[FoundHand]]) -> list[HandTrack]:
     return sorted(tracks.values(), key=lambda track: -len(track.frames))
 
 
+def of_sides(hands: Sequence[FoundHand], wanted: Sequence[Side]) -> list[FoundHand | None]:
+    """The surest hand of each wanted side, None where there is none.
+
+    Where one hand alone is wanted it is known to be the one in the picture: a detector that takes
+    it for the other side is wrong about the side, and its surest hand is given.
+    """
+    surest = sorted(distinct(hands), key=lambda hand: -hand.score)
+    found = [next((hand for hand in surest if hand.side == side), None) for side in wanted]
+    if found == [None] and surest:
+        return [surest[0]]
+    return found
+
+
 def distinct(hands: Sequence[FoundHand]) -> list[FoundHand]:
     """Without the less sure of two that lie on each other: detectors see one hand twice."""
     kept: list[FoundHand] = []

@@ -1,0 +1,120 @@
+"""Detection on a published dataset: the wanted hand of every frame of a split, resumable.
+
+Hours of work, so what is found stands in a file beside the one to be written, a line for each hand,
+and the same command goes on from there. Pictures are taken one by one, whatever their order.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from s2hand.cli.data_formats import FORMATS
+from s2hand.cli.detection import check_output
+from s2hand.cli.progress import progress
+from s2hand.data.base import content_key
+from s2hand.data.detection_files import write_detections
+from s2hand.data.detections import NOT_YET, SIDES, Detections
+from s2hand.data.video import read_image
+from s2hand.detect.confidence import VIEWS
+from s2hand.detect.hands import FoundHand, Side
+from s2hand.detect.mediapipe import version
+from s2hand.detect.model import find_model
+from s2hand.detect.search import search
+from s2hand.detect.tracks import of_sides
+from s2hand.geometry.skeleton import NUM_JOINTS
+
+_log = logging.getLogger(__name__)
+
+Wanted = Mapping[Path, Sequence[tuple[str, Side]]]
+"""The hands that are wanted of each picture: the names of their rows, and their sides."""
+Rows = dict[str, list[list[float]]]
+"""By name: 21 x (x, y, confidence), or nothing where no hand was found."""
+
+
+def detect_dataset(
+    name: str, root: Path, chosen: Mapping[str, Any], out: Path, model: Path | None = None
+) -> tuple[int, int]:
+    """Find the hand of every frame of a dataset's split, and write them as the dataset reads them.
+
+    Args:
+        name: of :data:`~s2hand.cli.data_formats.FORMATS`.
+        root: the dataset's folder.
+        chosen: the dataset's arguments, such as its split.
+        out: the JSON to write.
+        model: ``hand_landmarker.task``, if not where ``find_model`` looks.
+
+    Returns:
+        How many frames have a hand, and how many there are.
+
+    Raises:
+        FileNotFoundError, ValueError: what cannot be read or written, and the remedy.
+    """
+    check_output(out)
+    model = find_model(model)
+    wanted = wanted_hands(name, root, chosen)
+    names = [row for rows in wanted.values() for row, _ in rows]
+    key = content_key(names=names, root=str(root.resolve()), detector=version(), views=len(VIEWS))
+    notes = out.with_name(f".{out.name}.{key}.lines")
+    rows = _read_notes(notes)
+    if rows:
+        _log.warning("%d of %d hands were looked for before: going on", len(rows), len(names))
+    left = {file: hands for file, hands in wanted.items() if any(n not in rows for n, _ in hands)}
+    with notes.open("a", encoding="utf-8") as lines:
+        for row in _look(left, model, f"looking for hands in {root.name}"):
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+            rows.update(row)
+    nothing = np.zeros((NUM_JOINTS, 3))
+    found = np.stack([np.array(rows[row] or nothing) for row in names])
+    write_detections(out, Detections(tuple(names), found[..., :2], found[..., 2]))
+    notes.unlink()
+    return sum(bool(rows[row]) for row in names), len(names)
+
+
+def wanted_hands(name: str, root: Path, chosen: Mapping[str, Any]) -> Wanted:
+    """The pictures of a dataset's split, and whose hand each frame of them shows."""
+    dataset = FORMATS[name].make(root, NOT_YET, **chosen)
+    wanted: dict[Path, list[tuple[str, Side]]] = {}
+    for i in range(len(dataset)):
+        side: Side = "left" if dataset.is_left(i) else "right"
+        wanted.setdefault(dataset.path(i), []).append((dataset.detection_name(i), side))
+    return wanted
+
+
+def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[Rows]:
+    """What is found in each picture; one that cannot be read is named, and has no hand."""
+
+    def pictures() -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
+        for file in progress(wanted, doing, len(wanted), "picture"):
+            try:
+                yield np.asarray(read_image(file)), 0.0
+            except (ValueError, OSError) as error:
+                _log.warning("no hand: %s", error)
+                yield np.zeros((64, 64, 3), np.uint8), 0.0
+
+    for hands, seen in zip(wanted.values(), search(pictures(), model, len(SIDES)), strict=True):
+        found = of_sides(seen, [side for _, side in hands])
+        yield {name: _row(hand) for (name, _), hand in zip(hands, found, strict=True)}
+
+
+def _row(hand: FoundHand | None) -> list[list[float]]:
+    if hand is None:
+        return []
+    row: list[list[float]] = np.c_[hand.keypoints, hand.confidence].round(4).tolist()
+    return row
+
+
+def _read_notes(path: Path) -> Rows:
+    """What an earlier run has found; a last line that was cut short does not count."""
+    rows: Rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
+        if line.endswith("\n"):
+            rows.update(json.loads(line))
+    return rows
