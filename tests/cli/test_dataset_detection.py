@@ -62,7 +62,7 @@ def test_what_is_written_is_what_the_dataset_joins(
     dataset = FORMATS[name].make(root, out, split="train")
     assert f"a hand in {len(dataset)} of {len(dataset)} frames" in capsys.readouterr().out
     # Labelled hands alone can be dropped for their label; here nobody asked for labels.
-    assert len(dataset) == sum(map(len, wanted_hands(name, root, {"split": "train"}).values()))
+    assert len(dataset) == sum(map(len, wanted_hands(name, root, ["train"], {}).values()))
     found = read_detections(out)
     for i in range(len(dataset)):
         side = "left" if dataset.is_left(i) else "right"
@@ -145,3 +145,22 @@ def test_options_are_those_of_the_dataset(capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().out
     assert "--cameras" in told
     assert "--labels" not in told
+
+
+def test_several_splits_in_one_file(tmp_path: Path, detector: Detector) -> None:
+    root, out = FIXTURES["dexycb"].write(tmp_path / "tree").root, tmp_path / "found.json"
+    splits = ["train", "val", "test"]
+    assert main(["--dataset", "dexycb", str(root), "-o", str(out), "--split", *splits]) == 0
+    sizes = [len(FORMATS["dexycb"].make(root, out, split=split)) for split in splits]
+    assert all(sizes)
+    assert len(read_detections(out)) == sum(sizes)
+
+
+def test_but_not_of_splits_that_name_their_frames_alike(
+    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = FIXTURES["freihand"].write(tmp_path / "tree").root
+    command = ["--dataset", "freihand", str(root), "-o", str(tmp_path / "found.json")]
+    assert main([*command, "--split", "train", "evaluation"]) == 1
+    assert "write a file for each" in " ".join(capsys.readouterr().err.split())
+    assert detector.pictures == 0

@@ -1,4 +1,4 @@
-"""Detection on a published dataset: the wanted hand of every frame of a split, resumable.
+"""Detection on a published dataset: the wanted hand of every frame of its splits, resumable.
 
 Hours of work, so what is found stands in a file beside the one to be written, a line for each hand,
 and the same command goes on from there. Pictures are taken one by one, whatever their order.
@@ -39,14 +39,20 @@ Rows = dict[str, list[list[float]]]
 
 
 def detect_dataset(
-    name: str, root: Path, chosen: Mapping[str, Any], out: Path, model: Path | None = None
+    name: str,
+    root: Path,
+    splits: Sequence[str],
+    chosen: Mapping[str, Any],
+    out: Path,
+    model: Path | None = None,
 ) -> tuple[int, int]:
-    """Find the hand of every frame of a dataset's split, and write them as the dataset reads them.
+    """Find the hand of every frame of a dataset's splits and write them as the dataset reads them.
 
     Args:
         name: of :data:`~s2hand.cli.data_formats.FORMATS`.
         root: the dataset's folder.
-        chosen: the dataset's arguments, such as its split.
+        splits: of the dataset.
+        chosen: its other arguments, such as cameras.
         out: the JSON to write.
         model: ``hand_landmarker.task``, if not where ``find_model`` looks.
 
@@ -58,7 +64,7 @@ def detect_dataset(
     """
     check_output(out)
     model = find_model(model)
-    wanted = wanted_hands(name, root, chosen)
+    wanted = wanted_hands(name, root, splits, chosen)
     names = [row for rows in wanted.values() for row, _ in rows]
     key = content_key(names=names, root=str(root.resolve()), detector=version(), views=len(VIEWS))
     notes = out.with_name(f".{out.name}.{key}.lines")
@@ -78,13 +84,25 @@ def detect_dataset(
     return sum(bool(rows[row]) for row in names), len(names)
 
 
-def wanted_hands(name: str, root: Path, chosen: Mapping[str, Any]) -> Wanted:
-    """The pictures of a dataset's split, and whose hand each frame of them shows."""
-    dataset = FORMATS[name].make(root, NOT_YET, **chosen)
+def wanted_hands(name: str, root: Path, splits: Sequence[str], chosen: Mapping[str, Any]) -> Wanted:
+    """The pictures of a dataset's splits, and whose hand each frame of them shows.
+
+    Raises:
+        ValueError: if two splits name their frames alike; one file cannot hold both.
+    """
     wanted: dict[Path, list[tuple[str, Side]]] = {}
-    for i in range(len(dataset)):
-        side: Side = "left" if dataset.is_left(i) else "right"
-        wanted.setdefault(dataset.path(i), []).append((dataset.detection_name(i), side))
+    names: set[str] = set()
+    for split in dict.fromkeys(splits):
+        dataset = FORMATS[name].make(root, NOT_YET, split=split, **chosen)
+        for i in range(len(dataset)):
+            side: Side = "left" if dataset.is_left(i) else "right"
+            wanted.setdefault(dataset.path(i), []).append((dataset.detection_name(i), side))
+        if twice := names.intersection(map(dataset.detection_name, range(len(dataset)))):
+            raise ValueError(
+                f"{root}: {min(twice)} is a frame of {split} and of another split; write a file "
+                "for each of them"
+            )
+        names.update(map(dataset.detection_name, range(len(dataset))))
     return wanted
 
 

@@ -25,7 +25,8 @@ examples:
   s2hand-detect --dataset ho3d HO3D_v3 --split train -o ho3d.json
 
 --dataset freihand, ho3d, dexycb, stb, rhd, hanco, interhand or youtube looks for the wanted hand of
-every frame of a split, writes it as that dataset reads it, and goes on where it was stopped.
+every frame of a split or of several, writes it as that dataset reads it, and goes on where it was
+stopped.
 `s2hand-detect --dataset ho3d --help` shows what else it takes.
 
 Every hand becomes a track: in a video it is followed over time, in single pictures there is a
@@ -98,7 +99,10 @@ def _detect_dataset(options: argparse.Namespace, console: Console) -> None:
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     chosen = {name: getattr(options, name) for name in options.of_dataset}
-    found, frames = detect_dataset(options.dataset, options.source, chosen, out, options.model)
+    splits = chosen.pop("split")
+    found, frames = detect_dataset(
+        options.dataset, options.source, splits, chosen, out, options.model
+    )
     console.print(f"a hand in {found} of {frames} frames")
     console.print(f"detections: {out}")
 
@@ -120,8 +124,12 @@ def _parser(dataset: Format | None = None) -> argparse.ArgumentParser:
         add("--hands", type=int, default=2, help="at most so many in one frame (%(default)s)")
         add("--sequence", action="store_true", help="the pictures of the folder follow each other")
         return parser
-    # Detection reads no labels.
-    options = [add(flag, **how) for flag, how in dataset.options if flag != "--labels"]
+    options = []
+    for flag, how in dataset.options:
+        if flag == "--split":
+            options.append(add(flag, **how | {"nargs": "+", "default": ["train"]}))
+        elif flag != "--labels":  # detection reads none
+            options.append(add(flag, **how))
     parser.set_defaults(of_dataset=[option.dest for option in options])
     return parser
 
