@@ -47,21 +47,25 @@ def file_stamp(path: Path) -> list[str | int]:
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns, _listed(path)[1].hex()]
 
 
-def _listed(path: Path) -> tuple[Path | None, bytes]:
+def _listed(path: Path) -> tuple[str, bytes]:
     """The list that knows a file, in its folder or the nearest one above, and its checksum."""
-    path = Path(os.path.abspath(path))
-    for sums, digests in _lists_above(path.parent):
-        if digest := digests.get(path.relative_to(sums.parent).as_posix()):
-            return sums, digest
-    return None, b""
+    file = os.path.abspath(path)
+    for folder, digests in _lists_above(os.path.dirname(file)):
+        if digest := digests.get(os.path.relpath(file, folder).replace(os.sep, "/")):
+            return os.path.join(folder, SUMS), digest
+    return "", b""
 
 
 @cache
-def _lists_above(folder: Path) -> tuple[tuple[Path, Mapping[str, bytes]], ...]:
-    """The lists in a folder and those above it, the nearest first; read once in a process."""
-    above = () if folder.parent == folder else _lists_above(folder.parent)
-    sums = folder / SUMS
-    return ((sums, _read_sums(sums)), *above) if sums.is_file() else above
+def _lists_above(folder: str) -> tuple[tuple[str, Mapping[str, bytes]], ...]:
+    """Folders with a list, the nearest first, of a folder and those above; read once a process.
+
+    Strings rather than paths: this is asked for every one of hundreds of thousands of files.
+    """
+    parent = os.path.dirname(folder)
+    above = () if parent == folder else _lists_above(parent)
+    sums = Path(folder, SUMS)
+    return ((folder, _read_sums(sums)), *above) if sums.is_file() else above
 
 
 def _read_sums(path: Path) -> dict[str, bytes]:

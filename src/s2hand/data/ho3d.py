@@ -174,9 +174,9 @@ def _find(
     found: list[Path | None] = []
     for name in names:
         sequence, _, frame = name.partition("/")
-        place = folder / sequence / kind
+        place = os.path.join(folder, sequence, kind)
         if sequence not in listings:
-            listings[sequence] = set(os.listdir(place)) if place.is_dir() else set()
+            listings[sequence] = set(os.listdir(place)) if os.path.isdir(place) else set()
         there = [frame + s for s in suffixes if frame + s in listings[sequence]]
-        found.append(place / there[0] if there else None)
+        found.append(Path(place, there[0]) if there else None)
     return found
