@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,26 @@ def read_json(path: Path) -> Any:
     """
     content = read_verified(path)
     try:
-        return json.loads(content.decode("utf-8"))
+        with _collector_paused():
+            return json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python's search for reference cycles from walking the growing lists again and again.
+
+    Parsing makes no cycles, and the search takes three quarters of the time of a file of 75 MB.
+    """
+    if not gc.isenabled():  # perhaps another thread has paused it, and will turn it on again
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def check_depth(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.progress import track
 from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.data.read_ahead import read_ahead
 from s2hand.files import default_root
 
 _VERSION = 1
@@ -77,19 +79,23 @@ def read_labels(
 ) -> dict[str, np.ndarray]:
     """One row of arrays per label file, NaN where there is none; read once, then cached.
 
-    Opening hundreds of thousands of small files takes minutes, so the rows are kept in the cache
-    folder under a key that changes with the files' paths, sizes, times and listed checksums.
+    Opening hundreds of thousands of small files takes minutes, so threads read them ahead
+    (:func:`~s2hand.data.read_ahead.read_ahead`), and the rows are kept in the cache folder under a
+    key that changes with the files' paths, sizes, times and listed checksums. An error of ``read``,
+    which is called from several threads, ends it and leaves no cache.
     """
-    stamps = [file_stamp(file) if file else None for file in files]
+    stamps = list(read_ahead(lambda file: file_stamp(file) if file else None, files))
     folder = default_root() / f"{kind}-{content_key(version=_VERSION, files=stamps)}"
 
-    def rows() -> Iterator[Mapping[str, np.ndarray]]:
-        nothing = {name: np.full(shape, np.nan) for name, (_, shape) in layout.items()}
-        console = Console(stderr=True)
-        for file in track(files, f"reading {kind}", console=console, transient=True):
-            row = read(file) if file else nothing
-            yield {name: row[name][None] for name in layout}
+    nothing = {name: np.full(shape, np.nan) for name, (_, shape) in layout.items()}
+
+    def row(file: Path | None) -> dict[str, np.ndarray]:
+        content = read(file) if file else nothing
+        return {name: content[name][None] for name in layout}
 
     if not folder.is_dir():
-        write_cache(folder, len(files), layout, rows())
+        with closing(read_ahead(row, files)) as rows:
+            console = Console(stderr=True)
+            shown = track(rows, f"reading {kind}", len(files), console=console, transient=True)
+            write_cache(folder, len(files), layout, shown)
     return open_cache(folder, len(files), layout)

@@ -1,0 +1,42 @@
+"""JSON is parsed without Python's search for cycles, which is left as it was found."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s2hand.data import checks
+from s2hand.data.checks import read_json
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    gc.enable()
+    yield
+    gc.enable()
+
+
+def test_the_collector_rests_while_json_is_parsed(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(checks.json, "loads", lambda text: seen.append(gc.isenabled()))
+    (tmp_path / "a.json").write_text("[]")
+    read_json(tmp_path / "a.json")
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("text", ["[1, 2]", "[1,"])
+def test_it_is_left_as_it_was(tmp_path: Path, enabled: bool, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    if not enabled:
+        gc.disable()
+    try:
+        assert read_json(tmp_path / "a.json") == json.loads(text)
+    except ValueError as error:
+        assert "a.json" in str(error)
+    assert gc.isenabled() == enabled
