@@ -402,7 +402,12 @@ def test_losses_are_left_out_weighted_and_added() -> None:
         (
             ["a"],
             {"a": {"noise": 3}},
-            "ablation.a: Key 'noise' not in 'Change'; a row has branch_2d",
+            "ablation.a.noise: no such setting; there are branch_2d, hand",
+        ),
+        (
+            ["a"],
+            {"a": {"finetune": {"step": 3}}},
+            "ablation.a.finetune.step: no such setting; there are steps, loss",
         ),
         (["a"], {"a": {"drop": "x"}}, "ablation.a: Value 'x' of type 'str'"),
         (["a"], {"a": {"refine_steps": -1}}, "refine_steps=-1: 0 or more"),

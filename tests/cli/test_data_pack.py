@@ -186,7 +186,7 @@ def test_labels_that_are_not_there_are_no_change(tmp_path: Path, ho3d: Ho3dTree)
     ("arguments", "said"),
     [
         (["data=freihand", "dataset.root=x"], "dataset.detections is missing"),
-        (["data=freihnd"], "data/freihnd"),
+        (["data=freihnd"], "data=freihnd: no such choice (nearest: freihand)"),
         (["experiment=smoke", "data.train.colour=1"], "colour"),
         (["experiment=own_video", "dataset.source=a", "dataset.detections=b", "--split", "val"],
          "no val set"),

@@ -305,7 +305,7 @@ def detected(right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["trainer.steps=3"], "no such setting: trainer.steps; `s2hand-adapt --help`"),
+        (["trainer.steps=3"], "no such setting: trainer.steps (nearest: trainer.max_steps)"),
         (["predict.formats=[stl]"], "stl"),
         (["predict.formats=[npz,mp4]"], "the page needs hand.glb; add glb"),
         (["predict=null"], "shows what it predicts"),

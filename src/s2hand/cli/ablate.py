@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from s2hand.build import configured, make_data
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.ablation import Change
+from s2hand.cli.ablation import ROW_KEYS, Change
 from s2hand.cli.ablation_model import rebuilt, without_branch
 from s2hand.cli.ablation_study import AblationStudy
 from s2hand.cli.ablation_table import ablation_table
@@ -121,7 +121,7 @@ def run_rows(study: AblationStudy) -> list[str]:
     return failed
 
 
-@command("ablate", elsewhere=_ELSEWHERE)
+@command("ablate", elsewhere=_ELSEWHERE, open_parts=ROW_KEYS)
 def main(cfg: DictConfig) -> None:
     """Run the rows, write and print the table."""
     quiet_libraries()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 from s2hand.cli.overrides import known_losses
 
@@ -57,6 +58,14 @@ class Change:
         return "; ".join(said) or "as it is"
 
 
+_KEYS = tuple(field.name for field in fields(Change))
+ROW_KEYS = {
+    "ablation.*": _KEYS,
+    "ablation.*.finetune": tuple(field.name for field in fields(Finetune)),
+}
+"""What may be said of a row and of its fine-tune; a row names only what it changes."""
+
+
 def read_changes(rows: Any, known: Any) -> dict[str, Change]:
     """The rows that were asked for, by name, of those that the configuration knows.
 
@@ -85,6 +94,11 @@ def _read_change(name: str, given: Any) -> Change:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Change), given or {})
         change = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        has = ROW_KEYS["ablation.*.finetune" if "." in str(error.full_key) else "ablation.*"]
+        raise ValueError(
+            f"ablation.{name}.{error.full_key}: no such setting; there are {', '.join(has)}"
+        ) from error
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"ablation.{name}: {reason}; a row has {', '.join(_KEYS)}") from error
@@ -99,9 +113,6 @@ def _read_change(name: str, given: Any) -> Change:
     if problem:
         raise ValueError(f"ablation.{name}: {problem}")
     return change
-
-
-_KEYS = tuple(asdict(Change()))
 
 
 def changed_losses(

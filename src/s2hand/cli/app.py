@@ -13,11 +13,14 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 
 from s2hand.artifacts import wandb_offline
+from s2hand.cli.composing import Open, refusal
 from s2hand.cli.errors import EXPECTED, INTERRUPTED, check_names, message, print_error
 from s2hand.cli.overrides import (
     check_dataset_arguments,
@@ -53,11 +56,12 @@ def job_type() -> str:
 
 
 def command(
-    config_name: str, elsewhere: Mapping[str, str] | None = None
+    config_name: str, elsewhere: Mapping[str, str] | None = None, open_parts: Open | None = None
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``.
 
-    ``elsewhere`` says what a setting of another command is called in this one.
+    ``elsewhere`` says what a setting of another command is called in this one, ``open_parts`` what
+    may be added where.
     """
 
     def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -88,10 +92,16 @@ def command(
                 check_names(sys.argv[1:], elsewhere or {}, f"s2hand-{config_name}")
             except ValueError as error:
                 _fail(str(error))
+            # Or Hydra would print errors of composing itself, in its words, and exit.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
                 entry()
             except KeyboardInterrupt:
                 _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+            except (HydraException, OmegaConfBaseException) as error:
+                if os.environ.get("S2HAND_TRACEBACK"):
+                    raise
+                _fail(refusal(error, config_name, sys.argv[1:], open_parts))
 
         main.__doc__ = run.__doc__
         return main

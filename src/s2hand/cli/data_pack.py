@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import hydra
-from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -69,10 +68,10 @@ def run_pack(options: argparse.Namespace, console: Console) -> int:
 def compose_data(overrides: list[str]) -> DictConfig:
     """The configuration of ``s2hand-train`` with these overrides."""
     import s2hand.cli.app  # noqa: F401  (registers what the configuration resolves)
+    from s2hand.cli.composing import composed
     from s2hand.cli.overrides import check_dataset_arguments, check_dataset_keys
 
-    with initialize_config_module("s2hand.conf", version_base="1.3"):
-        cfg = compose("train", overrides)
+    cfg = composed("train", overrides)
     check_dataset_keys(cfg, overrides)
     check_dataset_arguments(cfg)
     return cfg

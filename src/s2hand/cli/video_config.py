@@ -7,19 +7,17 @@ detection finds is filled in afterwards.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_module
-from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from s2hand.build import load
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.adapt import check_choices, check_trainer, clip_options, prepare
+from s2hand.cli.composing import composed
 from s2hand.cli.overrides import check_losses
 from s2hand.cli.train import described
 
@@ -40,7 +38,8 @@ def video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
         ValueError: for settings that do not exist or cannot be.
         CheckpointError, FileNotFoundError: the checkpoint cannot be read.
     """
-    cfg = _composed(options.settings)
+    check_losses(options.settings)
+    cfg = composed("adapt", options.settings)
     cfg.source, cfg.detections = str(options.source), str(detections)
     cfg.side = options.side or "right"
     cfg.horizontal_fov_deg = options.fov
@@ -59,21 +58,6 @@ def video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
     if cfg.checkpoint:
         read_checkpoint(cfg.checkpoint)
     return cfg
-
-
-def _composed(settings: Sequence[str]) -> DictConfig:
-    check_losses(settings)
-    try:
-        with initialize_config_module("s2hand.conf", version_base="1.3"):
-            return compose("adapt", list(settings))
-    except ConfigCompositionException as error:
-        # Hydra's advice is to append the setting, which nothing would read.
-        unknown = re.search(r"Could not override '(.+)'", str(error))
-        if unknown is None:
-            raise
-        raise ValueError(
-            f"no such setting: {unknown[1]}; `s2hand-adapt --help` lists all there are"
-        ) from error
 
 
 def rehearse(cfg: DictConfig, adapt: bool) -> None:
