@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,13 +29,12 @@ def test_the_collector_rests_while_json_is_parsed(tmp_path: Path, monkeypatch) -
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-@pytest.mark.parametrize("text", ["[1, 2]", "[1,"])
-def test_it_is_left_as_it_was(tmp_path: Path, enabled: bool, text: str) -> None:
-    (tmp_path / "a.json").write_text(text)
+def test_it_is_left_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    (tmp_path / "a.json").write_text("[1, 2]")
+    (tmp_path / "b.json").write_text("[1,")
     if not enabled:
         gc.disable()
-    try:
-        assert read_json(tmp_path / "a.json") == json.loads(text)
-    except ValueError as error:
-        assert "a.json" in str(error)
+    assert read_json(tmp_path / "a.json") == [1, 2]
+    with pytest.raises(ValueError, match=r"b\.json is not valid JSON"):
+        read_json(tmp_path / "b.json")
     assert gc.isenabled() == enabled
