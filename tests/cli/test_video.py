@@ -475,3 +475,9 @@ def test_of_no_hand_nothing_is_said_to_be_kept(
     monkeypatch.setattr(video_job, "detect", nothing)
     assert main([str(right.source), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == f"error: {right.source}: no hand was found\n"
+
+
+def test_settings_are_not_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "required: source, out\n" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", type=Path, help="a video file, or a folder of pictures that follow each other")
     add("out", type=Path, help="folder for everything that comes out")
-    add("settings", nargs="*", metavar="key=value", help="settings of s2hand-adapt")
+    add("settings", nargs="*", default=[], metavar="key=value", help="settings of s2hand-adapt")
     add("--side", choices=("right", "left"), help="which hand; by default the one seen most")
     add("--track", type=int, metavar="N", help="which of several hands; the command lists them")
     add("--fov", type=float, default=60.0, metavar="DEGREES",
