@@ -99,7 +99,7 @@ def _read_table(
 ) -> tuple[FrameTable, int, dict[str, int]]:
     """The single hands of a split, the step of their frame numbers, and what is left out."""
     rows = read_annotations(root, split)
-    files = [Path(file) for file in rows["file"].tolist()]
+    files = [Path(file.decode()) for file in rows["file"].tolist()]
     recordings = np.unique([file.parent.as_posix() for file in files], return_inverse=True)[1]
     stride = frame_stride(recordings, rows["frame"])
     hands = np.array(HAND_TYPES)[rows["hand"]]

@@ -20,17 +20,17 @@ HAND_TYPES = ("right", "left", "interacting")
 MAX_NAME = 160
 
 _LAYOUT: Layout = {
-    "file": (f"<U{MAX_NAME}", ()),
+    "file": (f"|S{MAX_NAME}", ()),
     "frame": ("<i8", ()),
     "size": ("<i8", (2,)),
     "hand": ("<i8", ()),
     "K": ("<f8", (3, 3)),
     "joints": ("<f4", (NUM_JOINTS, 3)),
 }
-"""One row per annotation: image file below its split's folder, frame number, (width, height),
-position in HAND_TYPES, K, and of a single hand the joints: camera space, metres, common order, NaN
+"""One row per annotation: image file below its split's folder, UTF-8; frame number; width, height;
+position in HAND_TYPES; K; and of a single hand the joints: camera space, metres, common order, NaN
 where they are not valid."""
-_VERSION = 1
+_VERSION = 2
 
 
 def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
@@ -54,36 +54,40 @@ def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
     cached = default_root() / f"interhand-labels-{key}"
     if not cached.is_dir():
         rows = _rows(*paths)
-        write_cache(cached, len(rows), _LAYOUT, iter(rows))
+        write_cache(cached, len(rows["file"]), _LAYOUT, [rows])
     files = np.load(cached / "file.npy", mmap_mode="r", allow_pickle=False)
     return open_cache(cached, len(files), _LAYOUT)
 
 
-def _rows(data: Path, camera: Path, joint_3d: Path) -> list[dict[str, np.ndarray]]:
+def _rows(data: Path, camera: Path, joint_3d: Path) -> dict[str, np.ndarray]:
+    """The table of the annotations, sorted; filled in place, the 30 fps release has 1.4 million."""
     content, cameras, joints = (read_json(path) for path in (data, camera, joint_3d))
     try:
         images = {image["id"]: image for image in content["images"]}
-        annotations = list(content["annotations"])
+        annotations = content["annotations"]
+        count = len(annotations)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{data}: no images or annotations: is this InterHand's file?") from error
-    if not annotations:
+    if not count:
         raise ValueError(f"{data} has no annotation")
-    rows = []
-    for annotation in annotations:
+    rows = {name: np.empty((count, *shape), kind) for name, (kind, shape) in _LAYOUT.items()}
+    for number, annotation in enumerate(annotations):
         try:
             image = images[annotation["image_id"]]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{data}: an annotation without an image ({error})") from error
         try:
-            rows.append(_row(image, annotation, cameras, joints))
+            for name, value in _row(image, annotation, cameras, joints).items():
+                rows[name][number] = value
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-            name = image.get("file_name") if isinstance(image, Mapping) else image
+            file = image.get("file_name") if isinstance(image, Mapping) else image
             raise ValueError(
-                f"{data}, image {name!r}, with {camera.name} and {joint_3d.name}: "
+                f"{data}, image {file!r}, with {camera.name} and {joint_3d.name}: "
                 f"{type(error).__name__} {error}"
             ) from error
-    rows.sort(key=lambda row: (PurePosixPath(str(row["file"])).parent, int(row["frame"])))
-    return [{name: np.asarray(value)[None] for name, value in row.items()} for row in rows]
+    folders = np.array([file.rpartition(b"/")[0] for file in rows["file"].tolist()])
+    order = np.lexsort((rows["frame"], folders))
+    return {name: values[order] for name, values in rows.items()}
 
 
 def _row(
@@ -91,7 +95,8 @@ def _row(
 ) -> dict[str, Any]:
     file, view = image["file_name"], str(image["camera"])
     parts = PurePosixPath(file)
-    if parts.is_absolute() or ".." in parts.parts or not 0 < len(file) <= MAX_NAME:
+    name = file.encode()
+    if parts.is_absolute() or ".." in parts.parts or not 0 < len(name) <= MAX_NAME:
         raise ValueError("file_name leads out of the folder, or is too long")
     rig = cameras[str(image["capture"])]
     R, position = _array(rig["camrot"][view], (3, 3)), _array(rig["campos"][view], (3,))
@@ -99,7 +104,7 @@ def _row(
     K = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
     hand = HAND_TYPES.index(annotation["hand_type"])
     row = {
-        "file": file,
+        "file": name,
         "frame": int(image["frame_idx"]),
         "size": _array([image["width"], image["height"]], (2,)),
         "hand": hand,
