@@ -130,13 +130,13 @@ def test_the_bar_counts_the_whole_run_and_shows_the_metrics(
 def test_without_a_terminal_a_line_is_said_now_and_then(
     smoke: DictConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(callbacks, "PLAIN_SECONDS", 0.0)
     smoke.trainer.max_steps = 4
     fit(smoke, [Progress(refresh_steps=2)], save=False)
     lines = [line for line in capsys.readouterr().out.splitlines() if "of 4" in line]
     assert [line[:21] for line in lines] == ["training: step 2 of 4", "training: step 4 of 4"]
     assert "loss 0." in lines[0]
-    monkeypatch.setattr(callbacks, "LINE_SECONDS", 60.0)
+    monkeypatch.setattr(callbacks, "PLAIN_SECONDS", 60.0)
     fit(smoke, [Progress(refresh_steps=2)], save=False)
     assert "of 4" not in capsys.readouterr().out
 

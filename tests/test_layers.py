@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "s2hand"
 
 LAYERS = [
-    {"checksums", "files", "pickles"},
+    {"checksums", "files", "pickles", "progress"},
     {"types", "window"},
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "detect", "export"},

@@ -25,11 +25,10 @@ from s2hand.model.modes import evaluating
 from s2hand.module import S2Hand
 from s2hand.objective import NonFiniteLossError
 from s2hand.panel import panel
+from s2hand.progress import PLAIN_SECONDS
 from s2hand.types import HandBatch
 
 _log = logging.getLogger(__name__)
-LINE_SECONDS = 10.0
-"""Between two lines about the progress of a run that has no terminal."""
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -214,7 +213,7 @@ class Progress(ProgressBar):
         step = trainer.global_step
         if self._bar is not None and (step % self.refresh_steps == 0 or step == trainer.max_steps):
             self._bar.update(self._task, completed=step, values=self._values(trainer))
-            if not self._bar.console.is_terminal and time.monotonic() - self._said >= LINE_SECONDS:
+            if not self._bar.console.is_terminal and time.monotonic() - self._said >= PLAIN_SECONDS:
                 self._say(self._bar)
 
     def _say(self, bar: RichProgress) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
 from fixtures.runs import Interrupt, compose_config, fit, run_command
+from s2hand import progress
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.data import main
 from s2hand.cli.data_pack import packed_before
@@ -231,3 +232,17 @@ def test_check_finds_every_damaged_frame(
     for name in ("val/000003", "val/000009"):
         assert f"frames-000000.tar: frame '{name}' is damaged (its checksum differs)" in said
     assert said.count("is damaged") == 2
+
+
+def test_packing_and_checking_say_in_a_log_how_far_they_are(
+    shards: Path, freihand: FreiHandTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0.0)
+    assert main(["check", "packed", str(shards / "val")]) == 0
+    assert "reading: frame 15 of 16, about" in capsys.readouterr().err
+    detections = ["--detections", str(freihand.training_detections)]
+    assert main(["check", "freihand", str(freihand.root), *detections]) == 0
+    assert "reading images: image 6 of 7, about" in capsys.readouterr().err
+    pack(PackedDataset(shards / "val"), tmp_path / "again")
+    assert "packing: frame 15 of 16, about" in capsys.readouterr().err

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from fixtures.video import damage, dot_centre, dot_frame, write_video
-from s2hand.cli import detection, progress
+from s2hand import progress
+from s2hand.cli import detection
 from s2hand.cli.detect import main
 from s2hand.cli.detection import detect
 from s2hand.data.detection_files import list_tracks, read_detections

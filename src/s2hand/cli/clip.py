@@ -21,11 +21,11 @@ from torch import Tensor
 
 from s2hand.cli.film import DRAWN, FILMS, DrawnHand, check_one_size, write_film
 from s2hand.cli.inference import OVERLAY_PX, batches, frame_stems, frames_record, predict
-from s2hand.cli.progress import progress
 from s2hand.cli.summary import TrackSummary, summarise
 from s2hand.cli.track_files import TrackFiles, frame_facts, track_facts, write_moving_hand
 from s2hand.data.frames import FramesDataset
 from s2hand.module import S2Hand
+from s2hand.progress import progress
 from s2hand.track import Span, frame_weights, fuse, smooth
 from s2hand.types import HandCode
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 from s2hand.cli.contact_sheet import write_contact_sheet
@@ -17,6 +16,7 @@ from s2hand.data.base import HandDataset
 from s2hand.data.frames import BEHIND_DAMAGE, FramesDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.video import Pictures, read_image
+from s2hand.progress import progress
 
 EXAMPLES = "\n".join(
     f"  s2hand-data check {line}"
@@ -62,8 +62,7 @@ def check_packed(options: argparse.Namespace, console: Console) -> int:
     dataset.prepare()
     names = [Path(name) for name in dataset.names]
     damaged: dict[Path, str] = {}
-    progress = Console(stderr=True)
-    for i, name in track(list(enumerate(names)), "reading", console=progress, transient=True):
+    for i, name in progress(enumerate(names), "reading", len(names), "frame"):
         try:
             dataset[i]
         except (ValueError, OSError) as error:
@@ -74,7 +73,7 @@ def check_packed(options: argparse.Namespace, console: Console) -> int:
 def _unreadable(files: Sequence[Path]) -> dict[Path, str]:
     """Images that cannot be decoded, and why."""
     bad = {}
-    for file in track(files, "reading images", console=Console(stderr=True), transient=True):
+    for file in progress(files, "reading images", len(files), "image"):
         try:
             read_image(file)
         except (ValueError, OSError) as error:

@@ -17,7 +17,6 @@ from jaxtyping import UInt8
 
 from s2hand.cli.data_formats import FORMATS
 from s2hand.cli.detection import check_output
-from s2hand.cli.progress import progress
 from s2hand.data.base import content_key
 from s2hand.data.detection_files import write_detections
 from s2hand.data.detections import NOT_YET, SIDES, Detections
@@ -29,6 +28,7 @@ from s2hand.detect.model import find_model
 from s2hand.detect.search import search
 from s2hand.detect.tracks import of_sides
 from s2hand.geometry.skeleton import NUM_JOINTS
+from s2hand.progress import progress
 
 _log = logging.getLogger(__name__)
 

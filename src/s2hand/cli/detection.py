@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from s2hand.cli.progress import progress
 from s2hand.cli.source_frames import SourceFrames
 from s2hand.data.checks import read_json
 from s2hand.data.detection_files import TrackInfo
@@ -18,6 +17,7 @@ from s2hand.detect.model import find_model
 from s2hand.detect.search import search
 from s2hand.detect.tracks import HandTrack, by_side, follow
 from s2hand.files import check_writable
+from s2hand.progress import progress
 
 _log = logging.getLogger(__name__)
 

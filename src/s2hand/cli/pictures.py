@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from s2hand.cli.inference import (
     OVERLAY_PX,
@@ -25,6 +23,7 @@ from s2hand.export.codes import Record, write_prediction
 from s2hand.export.mesh import write_mesh
 from s2hand.files import atomic_path
 from s2hand.module import S2Hand
+from s2hand.progress import progress
 from s2hand.types import Prediction
 
 FORMATS = ("json", "npz", "obj", "ply", "glb", "png")
@@ -41,7 +40,7 @@ def predict_pictures(
     """Predict every frame of a dataset and write ``out/<name>.<format>`` of each."""
     rows, stems = range(len(dataset)), frame_stems(dataset.names)
     pictures = dataset.pictures(rows) if "png" in formats else None
-    step = iter(track(rows, "predicting", console=Console()))
+    step = progress(rows, "predicting", len(rows), "frame")
     for batch in batches(dataset, rows, batch_size):
         prediction = predict(module, batch, refine_steps)
         for position in range(len(batch.index)):

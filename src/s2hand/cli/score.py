@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from s2hand.cli.app import metrics_table
 from s2hand.cli.errors import EXPECTED, ended
@@ -21,6 +20,7 @@ from s2hand.files import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.metric.protocols import BenchmarkMetrics
 from s2hand.metric.submission import from_ho3d, read_predictions
+from s2hand.progress import progress
 
 _DESCRIPTION = """\
 Check pred.json, or the zip with it, against the evaluation split it was made for: two lists, as
@@ -105,9 +105,8 @@ def read_truth(dataset: str, root: Path, frames: int) -> Truth | None:
 def score(protocol: str, predicted: Truth, true: Truth) -> dict[str, float]:
     """A benchmark's results (:class:`BenchmarkMetrics`) of joints and vertices, metres."""
     metric = BenchmarkMetrics(protocol)
-    console = Console(stderr=True)
     chunks = range(0, len(true[0]), _CHUNK)
-    for first in track(chunks, "scoring", console=console, transient=True):
+    for first in progress(chunks, "scoring", len(chunks), "part"):
         rows = slice(first, first + _CHUNK)
         joints, vertices, true_joints, true_vertices = (
             torch.from_numpy(points[rows]) for points in (*predicted, *true)

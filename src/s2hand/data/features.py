@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.files import default_root
+from s2hand.progress import progress
 from s2hand.types import HandBatch
 
 VERSION = 2
@@ -102,7 +102,8 @@ class FeatureDataset(HandDataset):
 
     def _compute(self) -> Iterator[dict[str, np.ndarray]]:
         assert self._extract is not None
-        for start in track(range(0, len(self), self.chunk), "frozen features", transient=True):
+        starts = range(0, len(self), self.chunk)
+        for start in progress(starts, "frozen features", len(starts), "part"):
             indices = range(start, min(start + self.chunk, len(self)))
             images = torch.cat([self.dataset[i].image for i in indices])
             maps = [m.half().numpy(force=True) for m in self._extract(images)]

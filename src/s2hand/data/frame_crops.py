@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from rich.console import Console
-from rich.progress import track
 
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.crops import crop_image
 from s2hand.data.video import FrameSource
 from s2hand.files import default_root
+from s2hand.progress import progress
 
 _FORMAT = 1
 
@@ -62,14 +61,9 @@ class FrameCrops:
             write_cache(self._folder, len(self._numbers), self._layout, self._cut())
 
     def _cut(self) -> Iterator[dict[str, UInt8[np.ndarray, "1 s s 3"]]]:
-        pairs = track(
-            zip(self._boxes, self._source.images(self._numbers.tolist()), strict=True),
-            description=f"cropping {self._name}",
-            total=len(self._numbers),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        for box, image in pairs:
+        pairs = zip(self._boxes, self._source.images(self._numbers.tolist()), strict=True)
+        count = len(self._numbers)
+        for box, image in progress(pairs, f"cropping {self._name}", count, "frame"):
             crop = crop_image(image, box, self._image_px)
             yield {"image": (crop[:, ::-1] if self._mirrored else crop)[None]}
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from rich.console import Console
-from rich.progress import track
 
 from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.read_ahead import read_ahead
 from s2hand.files import default_root
+from s2hand.progress import progress
 
 _VERSION = 1
 
@@ -42,6 +41,11 @@ class FrameTable:
     """Of the same hands; None where the dataset has none."""
     boxes: Float[np.ndarray, "n 4"] | None = None
     """Hand boxes x0, y0, x1, y1 that are part of the task; NaN without."""
+    detection_names: Sequence[str] | None = None
+    """What files of detections call the frames, where it is not their names."""
+    pictures: Sequence[str] | None = None
+    """The name of each frame's picture, where one picture may hold two frames: a left hand and a
+    right one."""
     sizes: Int[np.ndarray, "n 2"] | None = None
     """(width, height) of each image, where a dataset has images of several sizes."""
 
@@ -95,7 +99,6 @@ def read_labels(
 
     if not folder.is_dir():
         with closing(read_ahead(row, files)) as rows:
-            console = Console(stderr=True)
-            shown = track(rows, f"reading {kind}", len(files), console=console, transient=True)
+            shown = progress(rows, f"reading {kind}", len(files), "file")
             write_cache(folder, len(files), layout, shown)
     return open_cache(folder, len(files), layout)

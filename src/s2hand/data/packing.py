@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from s2hand.data.base import HandDataset
 from s2hand.data.shard_frames import encode_frame, npy_header
 from s2hand.data.shards import INDEX, PackedIndex, read_index
 from s2hand.files import write_json
+from s2hand.progress import progress
 
 SHARD_BYTES = 256 * 2**20
 """Large enough for object stores to be fast, small enough to be copied again."""
@@ -40,7 +39,7 @@ def pack(
 
     Each frame is decoded again and compared bit by bit before it is written. An error, a full disk
     or Ctrl-C leaves nothing; a killed process may leave a ``.partial-*`` folder beside ``folder``,
-    which nothing reads. Shows a progress bar.
+    which nothing reads. Says on stderr how far it is.
 
     Args:
         dataset: the frames, without cached features.
@@ -168,8 +167,7 @@ def _encode_all(
         collate_fn=_unchanged,
         generator=torch.Generator(),  # leaves the random state of whoever packs alone
     )
-    console = Console(stderr=True)
-    for frame in track(loader, "packing", len(dataset), console=console, transient=True):
+    for frame in progress(loader, "packing", len(dataset), "frame"):
         if isinstance(frame, Exception):
             raise frame
         yield frame

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from s2hand.data.base import HandDataset
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.files import default_root
+from s2hand.progress import progress
 from s2hand.types import Camera, HandBatch, Labels
 
 Block = dict[str, np.ndarray]
@@ -139,7 +139,9 @@ class RenderedDataset(HandDataset):
             collate_fn=_unchanged,
             generator=torch.Generator(),  # leaves the random state of training alone
         )
-        yield from track(loader, f"Rendering {len(self)} frames to {folder}", len(chunks))
+        yield from progress(
+            loader, f"rendering {len(self)} frames to {folder}", len(chunks), "part"
+        )
 
 
 class _Chunks(Dataset[Block]):
