@@ -1,0 +1,49 @@
+"""A long list of texts as two arrays, which the workers of a loader share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import numpy as np
+
+
+class Texts(Sequence[str]):
+    """Names or paths of many files in one buffer instead of an object each.
+
+    Reading an object of Python's writes to it (it counts its users), so every worker that looks up
+    names of a list ends with a copy of them of its own; of this buffer nothing is ever copied.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        self._ends = np.cumsum([0, *map(len, encoded)])
+        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One text, or a list of some."""
+        rows = range(len(self))[index]
+        if isinstance(rows, range):
+            return [self[row] for row in rows]
+        start, end = self._ends[rows : rows + 2].tolist()
+        return self._bytes[start:end].tobytes().decode("utf-8", "surrogateescape")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether a list, tuple or the like holds the same texts."""
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """As the list it stands for, cut short."""
+        return f"Texts({self[:3]!r}{', ...' if len(self) > 3 else ''})"
