@@ -15,7 +15,6 @@ from scipy.io import loadmat, savemat
 
 from fixtures.stb import BASELINE_M, GAP, UNDETECTED, StbTree, image_path
 from s2hand.data.detection_files import read_detections
-from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.module import HandDataModule
 from s2hand.data.stb import StbDataset
 from s2hand.data.stb_labels import CAMERAS, read_label_file, wrist_from_palm
@@ -213,25 +212,3 @@ class TestFiles:
         few = read_detections(stb.detections, "left").first(3)
         with pytest.raises(ValueError, match="no detection named 'B2Random/SK_color_0'"):
             StbDataset(stb.root, few)
-
-    def test_a_file_for_each_sequence(self, stb: StbTree, tmp_path: Path) -> None:
-        """As s2hand-detect writes them: of both hands, by the images' names."""
-        found = read_detections(stb.detections, "left")
-        for sequence in ("B2Random", "B6Counting"):
-            rows = [i for i, name in enumerate(found.names) if name.startswith(sequence)]
-            names = [found.names[row].rpartition("/")[2] for row in rows]
-            tracks = [
-                TrackKeypoints("right", list(range(len(rows))), found.keypoints[rows] + 50,
-                               np.full((len(rows), 21), 0.9)),
-                TrackKeypoints("left", list(range(len(rows))), found.keypoints[rows],
-                               found.confidence[rows]),
-            ]  # fmt: skip
-            write_tracks(tmp_path / f"{sequence}.json", names, tracks, (640, 480), "x", "y")
-        dataset = StbDataset(stb.root, tmp_path)
-        expected = StbDataset(stb.root, stb.detections)
-        assert dataset.names == expected.names
-        for sample, same in zip(dataset, expected, strict=True):
-            torch.testing.assert_close(sample.keypoints, same.keypoints, atol=0.02, rtol=0)
-        (tmp_path / "B6Counting.json").unlink()
-        with pytest.raises(FileNotFoundError, match=r"B6Counting\.json: no such detection"):
-            StbDataset(stb.root, tmp_path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,9 @@ from jaxtyping import Float, Int
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image, place_boxes
-from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable, recordings, runs
+from s2hand.data.joining import count_detections, join_detections
 from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.video import read_image
 from s2hand.geometry.camera import crop_affine, crop_view, transform_points
@@ -99,13 +98,13 @@ class RecordedDataset(HandDataset):
             table = table if keep_all else table.rows(np.flatnonzero(~rows))
         sizes = table.sizes
         assert sizes is not None
-        found = _join(detections, table, sizes, required=not keep_all)
+        found = join_detections(detections, table, required=not keep_all)
         boxes = _place(table, found, sizes, margin, smooth_frames, keep_all)
         kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
         self.reasons = {
             **dropped,
             **strange,
-            **_reasons(found, sizes, keep_all, len(kept)),
+            **count_detections(found, sizes, keep_all, len(kept)),
         }
         """How many frames were dropped (not with ``keep_all``), flagged or repaired, and why."""
         if table.joints is not None:
@@ -160,6 +159,10 @@ class RecordedDataset(HandDataset):
             vertices = torch.from_numpy(self._table.vertices[index].astype(np.float32))
         return Labels(joints=(joints * mirror)[None], vertices=(vertices * mirror)[None])
 
+    def detection_name(self, index: int) -> str:
+        """What the row of a frame is called in files of detections."""
+        return (self._table.detection_names or self._table.names)[index]
+
     def is_left(self, index: int) -> bool:
         """Whether a frame shows a left hand, which is served mirrored."""
         return bool(self._table.left[index])
@@ -195,33 +198,6 @@ class RecordedDataset(HandDataset):
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()
 
 
-def _join(
-    detections: str | Path | Detections | None,
-    table: FrameTable,
-    sizes: Int[np.ndarray, "n 2"],
-    required: bool,
-) -> Detections:
-    """One row per frame of the table: of the labelled hand, where the file holds both."""
-    count = len(table.names)
-    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
-    repaired: dict[str, Counter[str]] = {}
-    if detections is None and required:
-        raise ValueError("detections: training needs them, they are its only supervision")
-    for side in ("right", "left") if not (detections is None or detections is NOT_YET) else ():
-        rows = np.flatnonzero(table.left == (side == "left"))
-        if not len(rows):
-            continue
-        part = detections
-        if not isinstance(part, Detections):
-            part = read_detections(part, side)  # type: ignore[arg-type]
-        # A file may hold one row for either hand: what was read twice counts once.
-        repaired[part.fingerprint] = Counter(part.repaired)
-        part = part.of_images([table.names[row] for row in rows.tolist()]).on_frames(sizes[rows])
-        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
-    counts = sum(repaired.values(), Counter[str]())
-    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(counts))
-
-
 def _place(
     table: FrameTable,
     found: Detections,
@@ -248,21 +224,6 @@ def _place(
             keep_all=keep_all,
         )
     return boxes
-
-
-def _reasons(
-    found: Detections, sizes: Int[np.ndarray, "n 2"], keep_all: bool, kept: int
-) -> dict[str, int]:
-    """Counts of frames dropped, flagged or repaired for their detections."""
-    detected = found.confidence > 0
-    outside = ((found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)).any(-1)
-    empty = int((~detected.any(-1)).sum())
-    return {
-        "no keypoint detected": empty,
-        "detection off the image": 0 if keep_all else len(found) - empty - kept,
-        "with keypoints outside the image": int((outside & detected).any(-1).sum()),
-        **found.repaired,
-    }
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -7,7 +7,6 @@ characters' own skeletons, in no mesh convention; OpenCV axes, metres. Stills, n
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from s2hand.data.checks import listed
 from s2hand.data.crops import CROP_PX
-from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import SIDES, Detections
+from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.recorded import RecordedDataset
 from s2hand.data.rhd_labels import read_annotations
@@ -98,7 +96,7 @@ class RhdDataset(RecordedDataset):
         table = table.rows(kept)
         super().__init__(
             table,
-            _join(detections, table),
+            detections,
             keep_all=evaluation,
             image_px=image_px,
             margin=margin,
@@ -146,6 +144,7 @@ def _read_table(
         files=[_image(folder / "color", number) for number in numbers.tolist()],
         intrinsics=rows["K"][picture],
         left=side == 0,
+        pictures=[f"{n:05d}" for n in numbers],
         joints=rows["joints"][picture, side].astype(np.float64),
     )
     return table, reasons
@@ -168,24 +167,3 @@ def _image(folder: Path, number: int) -> Path:
     raise FileNotFoundError(
         f"{folder / f'{number:05d}'}.png: no such picture, nor a jpg; unpack the whole archive"
     )
-
-
-def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
-    """Detections by the samples' names; files that know sides name pictures, others samples."""
-    if detections is None or isinstance(detections, Detections):
-        return detections
-    count = len(table.names)
-    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
-    repaired: Counter[str] = Counter()
-    for side in SIDES:
-        rows = np.flatnonzero(table.left == (side == "left"))
-        if not len(rows):
-            continue
-        part = read_detections(detections, side)
-        if part.side is None:  # one row would be taken for either hand of its picture
-            return part.of_images(table.names)
-        part = part.of_images([table.files[row].stem for row in rows.tolist()])
-        part = part.on_frames(np.full((len(rows), 2), RhdDataset.image_size))
-        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
-        repaired += Counter(part.repaired)
-    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.data.crops import CROP_PX
-from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import NOT_YET, Detections
+from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.recorded import RecordedDataset
 from s2hand.data.stb_labels import CAMERAS, CameraName, read_label_file, wrist_from_palm
@@ -46,9 +44,8 @@ class StbDataset(RecordedDataset):
     Args:
         root: the folder that holds ``images`` and ``labels``.
         detections: the path that :func:`read_detections` reads, or what it returns: of the left
-            hand, in pixels of the image as it is, joined by name (``B1Counting/BB_left_0``); or a
-            folder that holds such a file for each sequence (``B1Counting.json``, with names like
-            ``BB_left_0``). The test split may do without (None).
+            hand, in pixels of the image as it is, joined by name (``B1Counting/BB_left_0``). The
+            test split may do without (None).
         split: ``test`` (the sequences B1*), ``train`` (the others) or ``val`` (the sequences of
             ``val_background``, which ``train`` then leaves out).
         cameras: which of ``BB_left``, ``BB_right`` and ``SK_color``.
@@ -95,7 +92,7 @@ class StbDataset(RecordedDataset):
         table = table.rows(kept)
         super().__init__(
             table,
-            _join(detections, table),
+            detections,
             keep_all=test,
             image_px=image_px,
             margin=margin,
@@ -103,10 +100,6 @@ class StbDataset(RecordedDataset):
             source=f"{root} {split}",
             dropped=dropped,
         )
-
-    def detection_name(self, index: int) -> str:
-        """The image's, ``B1Counting/BB_left_0``."""
-        return _image_name(self.path(index))
 
 
 def _in_split(root: Path, split: Split, val_background: str | None) -> list[str]:
@@ -170,6 +163,7 @@ def _read_table(
         numbers=np.array(numbers),
         files=files,
         intrinsics=np.stack(intrinsics),
+        detection_names=[f"{file.parent.name}/{file.stem}" for file in files],
         left=np.ones(len(names), bool),
     )
     return table, {"no image file": missing}
@@ -205,35 +199,3 @@ def _read_joints(root: Path, table: FrameTable) -> Float[np.ndarray, "n 21 3"]:
         common = view.from_labels(points[table.numbers[rows]])[:, list(TO_COMMON["stb"])]
         joints[rows] = wrist_from_palm(common)
     return joints
-
-
-def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
-    """Detections by the frames' names; files name them as the images are named."""
-    if detections is None or detections is NOT_YET:
-        return detections
-    if isinstance(detections, Detections) or not _by_sequence(Path(detections), table):
-        if not isinstance(detections, Detections):
-            detections = read_detections(detections, "left")
-        images = [_image_name(file) for file in table.files]
-        return replace(detections.of_images(images), names=tuple(table.names))
-    count = len(table.names)
-    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
-    repaired: Counter[str] = Counter()
-    sequences = np.array([file.parent.name for file in table.files])
-    for sequence in dict.fromkeys(sequences.tolist()):
-        rows = np.flatnonzero(sequences == sequence)
-        part = read_detections(Path(detections) / f"{sequence}.json", "left")
-        part = part.of_images([table.files[row].stem for row in rows.tolist()])
-        part = part.on_frames(np.full((len(rows), 2), StbDataset.image_size))
-        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
-        repaired += Counter(part.repaired)
-    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))
-
-
-def _image_name(file: Path) -> str:
-    return f"{file.parent.name}/{file.stem}"
-
-
-def _by_sequence(path: Path, table: FrameTable) -> bool:
-    """Whether a folder holds a file of detections for every sequence, or for some."""
-    return any((path / f"{name}.json").is_file() for name in {f.parent.name for f in table.files})

@@ -22,12 +22,11 @@ from jaxtyping import Float
 
 from s2hand.data.checks import read_json
 from s2hand.data.crops import CROP_PX
-from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import SIDES, Detections
+from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.intrinsics import full_intrinsics
 from s2hand.data.recorded import RecordedDataset
-from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
+from s2hand.geometry.skeleton import NUM_VERTICES
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class YouTubeDataset(RecordedDataset):
         table, self._meshes, dropped = _read_table(root, split, horizontal_fov_deg)
         super().__init__(
             table,
-            _join(detections, table),
+            detections,
             keep_all=split == "test",
             image_px=image_px,
             margin=margin,
@@ -126,6 +125,7 @@ def _read_table(
         files=files,
         intrinsics=full_intrinsics(sizes[kept], None, None, horizontal_fov_deg, root).numpy(),
         left=np.array([names[row].endswith("/left") for row in kept]),
+        pictures=[names[row].rpartition("/")[0] for row in kept],
         sizes=sizes[kept],
     )
     return table, meshes, {"two hands of one side": len(names) - len(kept)}
@@ -144,25 +144,3 @@ def _vertices(hand: Mapping[str, Any]) -> Float[np.ndarray, "778 3"]:
     if vertices.shape != (NUM_VERTICES, 3) or not np.isfinite(vertices).all():
         raise ValueError(f"vertices of shape {vertices.shape}, expected finite (778, 3)")
     return vertices
-
-
-def _join(detections: str | Path | Detections | None, table: FrameTable) -> Detections | None:
-    """Detections by the samples' names; files that know sides name pictures, others samples."""
-    if detections is None or isinstance(detections, Detections):
-        return detections
-    assert table.sizes is not None
-    count = len(table.names)
-    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
-    repaired: Counter[str] = Counter()
-    for side in SIDES:
-        rows = np.flatnonzero(table.left == (side == "left"))
-        if not len(rows):
-            continue
-        part = read_detections(detections, side)
-        if part.side is None:  # one row would be taken for either hand of its picture
-            return part.of_images(table.names)
-        part = part.of_images([table.names[row].rpartition("/")[0] for row in rows.tolist()])
-        part = part.on_frames(table.sizes[rows])
-        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
-        repaired += Counter(part.repaired)
-    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(repaired))

@@ -1,0 +1,66 @@
+"""Detections joined with the frames of a table, by name; what is strange about them, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from s2hand.data.detection_files import read_detections
+from s2hand.data.detections import NOT_YET, SIDES, Detections
+from s2hand.data.frame_table import FrameTable
+from s2hand.geometry.skeleton import NUM_JOINTS
+
+
+def join_detections(
+    detections: str | Path | Detections | None, table: FrameTable, required: bool
+) -> Detections:
+    """One row per frame, in its pixels, of the labelled hand where a file holds both.
+
+    Files name frames as the table does. Where it has ``pictures`` several frames may be of one: a
+    file that knows sides names pictures, any other file, and what is read already, frames.
+
+    Raises:
+        ValueError: for the first frame without a row, and if there are none but ``required``.
+    """
+    if detections is None and required:
+        raise ValueError("detections: training needs them, they are its only supervision")
+    count = len(table.names)
+    keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    repaired: dict[str, Counter[str]] = {}
+    for side in SIDES:
+        rows = np.flatnonzero(table.left == (side == "left"))
+        if detections is None or detections is NOT_YET or not len(rows):
+            continue
+        names = table.detection_names or table.names
+        part = detections
+        if not isinstance(part, Detections):
+            part = read_detections(part, side)
+            if part.side is None:
+                detections = part  # holds one row for either hand: need not be read twice
+            elif table.pictures is not None:
+                names = table.pictures
+        repaired[part.fingerprint] = Counter(part.repaired)  # which counts once, too
+        part = part.of_images([names[row] for row in rows.tolist()])
+        assert table.sizes is not None
+        part = part.on_frames(table.sizes[rows])
+        keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+    counts = sum(repaired.values(), Counter[str]())
+    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(counts))
+
+
+def count_detections(
+    found: Detections, sizes: Int[np.ndarray, "n 2"], keep_all: bool, kept: int
+) -> dict[str, int]:
+    """Counts of frames dropped, flagged or repaired for their detections."""
+    detected = found.confidence > 0
+    outside = ((found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)).any(-1)
+    empty = int((~detected.any(-1)).sum())
+    return {
+        "no keypoint detected": empty,
+        "detection off the image": 0 if keep_all else len(found) - empty - kept,
+        "with keypoints outside the image": int((outside & detected).any(-1).sum()),
+        **found.repaired,
+    }
