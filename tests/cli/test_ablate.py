@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from rich.console import Console
 from torch import nn
 
 from fixtures.runs import compose_config, run_command
@@ -22,6 +25,7 @@ from s2hand.cli import ablate
 from s2hand.cli.ablate import main
 from s2hand.cli.ablation import Change, Finetune, changed_losses, read_changes
 from s2hand.cli.ablation_model import without_branch
+from s2hand.cli.ablation_table import ablation_table
 from s2hand.cli.comparison import compare
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
@@ -119,6 +123,24 @@ def test_the_table_compares_with_the_first_row(study: Path) -> None:
     ]
     assert f"({100 * (refined / full - 1):+.1f} %)" in line
     assert "refined, 6 steps" in line
+
+
+def test_no_name_and_no_number_is_broken_on_the_console(study: Path) -> None:
+    table = ablation_table(study, ["full", "no_2d_branch", "refined"])
+    assert len(table.metrics) == 5
+    error = table.cells()[1][1][2]  # "9.12 (+0.3 %)" of no_2d_branch
+    log = Console(file=io.StringIO(), width=80)
+    table.show(log)
+    text = log.file.getvalue()  # type: ignore[attr-defined]
+    for whole in (*table.metrics, "no_2d_branch", error):
+        assert whole in text
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, no_color=True)
+    table.show(terminal)
+    text = re.sub(r"\x1b\[[\d;]*m", "", terminal.file.getvalue())  # type: ignore[attr-defined]
+    lines = text.splitlines()
+    for whole in ("pa_mpjpe ", "no_2d_branch ", *error.split(" ", 1)):
+        assert any(whole in line for line in lines), whole
+    assert max(map(len, lines)) <= 80
 
 
 def test_noise_reaches_the_2d_errors_and_nothing_else(study: Path) -> None:

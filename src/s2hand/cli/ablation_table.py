@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from s2hand.cli.consoles import has_room
 from s2hand.cli.study import Metrics, Run, read_json, read_study
 from s2hand.export import tables
 
@@ -86,18 +87,27 @@ class AblationTable:
 
     def show(self, console: Console) -> None:
         """Print the numbers, and below them why some are missing."""
-        table = Table(title=str(self.study), caption=self.caption())
-        header, lines = self.cells()
-        for place, name in enumerate(header):
-            if place != 1:  # the names of rows say as much, and leave room
-                table.add_column(name, justify="left" if place < 1 else "right", overflow="fold")
-        for row, line in zip(self.rows, lines, strict=True):
-            numbers = ["failed"] if row.reason is not None else line[2:]
-            table.add_row(escape(row.name), *map(escape, numbers))
-        console.print(table)
+        table = self._table()
+        console.print(table if has_room(console, table) else self._table(narrow=True))
         for row in self.rows:
             if row.reason is not None:
                 console.print(f"[bold red]{escape(row.name)}:[/] {escape(row.reason)}")
+
+    def _table(self, narrow: bool = False) -> Table:
+        """What a console shows; ``narrow`` has units and differences on lines of their own."""
+        table = Table(title=str(self.study), caption=self.caption())
+        (row_header, _, *header), lines = self.cells()  # the names of rows say what they change
+        if narrow:
+            header = ["\n_".join(name.rsplit("_", 1)) for name in header]
+        table.add_column(row_header, overflow="fold")
+        for name in header:
+            table.add_column(name, justify="right", overflow="fold")
+        for row, (_, _, *numbers) in zip(self.rows, lines, strict=True):
+            cells = ["failed"] if row.reason is not None else numbers
+            if narrow:
+                cells = [cell.replace(" (", "\n(") for cell in cells]
+            table.add_row(escape(row.name), *map(escape, cells))
+        return table
 
 
 def ablation_table(study: Path, order: Sequence[str], metrics: Sequence[str] = ()) -> AblationTable:

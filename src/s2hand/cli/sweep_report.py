@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand.cli.comparison import SPLITS, Comparison, compare
+from s2hand.cli.consoles import has_room
 from s2hand.cli.errors import EXPECTED, ended
 from s2hand.export.charts import shortened
 from s2hand.files import atomic_path
@@ -38,6 +39,7 @@ def show(report: Comparison, console: Console) -> None:
         for place, row in enumerate(cells):
             words = (escape(shortened(cell, 28)) for cell in row)
             table.add_row(*words, style="bold" if place == 0 else None)
+        has_room(console, table)
         console.print(table)
     for reason, names in report.remarks().items():
         console.print(f"[bold]{escape(reason)}[/]", *map(escape, names), sep="\n  ", soft_wrap=True)
