@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _PROBE_BYTES = 1 << 16
 _EXIF_ORIENTATION = 0x0112
+_REMEDY = "; fetch it again, or leave it out (skip)"
 
 
 class FrameSource(Protocol):
@@ -176,9 +177,10 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(io.BytesIO(content)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:  # whose own words name a buffer
-        raise ValueError(f"cannot read image {path}: it is empty, damaged or no image") from error
+        found = "it is empty, damaged or no image"
+        raise ValueError(f"cannot read image {path}: {found}{_REMEDY}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read image {path}: {error}") from error
+        raise ValueError(f"cannot read image {path}: {error}{_REMEDY}") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
