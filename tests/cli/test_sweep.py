@@ -85,6 +85,33 @@ def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
         assert free
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_lock_leaves_nothing_and_is_that_of_the_file_that_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_folder(tmp_path) as free:
+        assert free
+        assert (tmp_path / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+    flock, calls = sweep.fcntl.flock, []
+
+    def after_its_holder_has_ended(descriptor: int, how: int) -> None:
+        if not calls:
+            (tmp_path / ".lock").unlink()
+        calls.append(descriptor)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(sweep.fcntl, "flock", after_its_holder_has_ended)
+    with own_folder(tmp_path) as free:
+        assert free
+        assert len(calls) == 2
+        monkeypatch.undo()
+        with own_folder(tmp_path) as twice:
+            assert not twice
+        assert (tmp_path / ".lock").exists()
+
+
 @pytest.mark.parametrize(
     ("launcher", "sweeper"),
     [("joblib_jobs", "optuna_search"), ("slurm_jobs", "optuna_losses"), ("ray_jobs", "basic")],

@@ -75,7 +75,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_video_becomes_a_hand_one_can_turn(made: Path) -> None:
     files = {path.name for path in made.iterdir()}
-    assert files - {".lock"} == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
+    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
                      "summary.json", "stages.json", "index.html", "strip.png"}  # fmt: skip
     assert len(read_track(made / "track.npz")["frames"]) == len(HAND)
     report = json.loads((made / "adapt" / "adapt.json").read_text())

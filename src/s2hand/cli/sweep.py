@@ -79,21 +79,42 @@ def _plain(text: str) -> str:
 def own_folder(folder: Path) -> Iterator[bool]:
     """Hold a folder against other processes; gives False where another one holds it.
 
-    The lock dies with its process, however that ends. (Windows: always True.)
+    The lock dies with its process, however that ends; its file ``.lock`` goes at the end of the
+    block. (Windows: always True.)
     """
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
         yield True
         return
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    path = folder / ".lock"
+    descriptor = _locked(path)
+    if descriptor is None:
+        yield False
+        return
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
         yield True
     finally:
+        path.unlink(missing_ok=True)  # as long as it is held: see _locked
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file, or None where another process does.
+
+    Between opening and locking its holder may have ended and removed the file; then a third process
+    could lock a new one. So it has to be the file that lies there, or another is made.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
         os.close(descriptor)
 
 
