@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -10,14 +12,27 @@ from s2hand.cli.overrides import check_quotes
 from s2hand.cli.predict import main
 
 
-@pytest.mark.parametrize("name", ["hand(1).mp4", "a,b.mp4", "[hand].mp4", "{x}.mp4", "it's.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hand(1).mp4",
+        "a,b.mp4",
+        "[hand].mp4",
+        "{x}.mp4",
+        "it's.mp4",
+        "a$HOME (1).mp4",
+        'say "x", y',
+        "`id`,x",
+    ],
+)
 def test_a_name_that_hydra_cannot_read_is_told_in_its_quoted_form(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(main, f"source={name}") == 1
     said = " ".join(capsys.readouterr().err.split())
-    form = said.partition('of its own: "')[2].partition('"')[0]
-    assert OverridesParser.create().parse_override(form).value() == name
+    form = said.partition("of its own: ")[2].partition(" (several")[0]
+    typed = subprocess.run(["sh", "-c", f"printf %s {form}"], capture_output=True, text=True)
+    assert OverridesParser.create().parse_override(typed.stdout).value() == name
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -54,10 +55,12 @@ def check_quotes(arguments: Sequence[str]) -> None:
         except HydraException:
             readable = False
         if not readable:
-            escaped = value.replace("'", "\\'")
+            escaped = value.replace('"', '\\"')
+            # In a shell's single quotes nothing has a meaning, in double ones $ and ` do.
+            typed = shlex.quote(f'{key}="{escaped}"')
             raise ValueError(
                 f"{argument}: brackets and commas have a meaning in settings; a value to be taken "
-                f"as it is wants quotes of its own: \"{key}='{escaped}'\" (several values: with -m)"
+                f"as it is wants quotes of its own: {typed} (several values: with -m)"
             )
 
 
