@@ -13,7 +13,7 @@ from fixtures.hands import open_hands, pictures
 from s2hand.build import make_module
 from s2hand.geometry.camera import project
 from s2hand.module import S2Hand
-from s2hand.refine import Refinement, refine
+from s2hand.refine import Refinement, refine, refine_each
 from s2hand.types import HandBatch
 
 
@@ -96,3 +96,12 @@ def test_a_scale_that_changes_its_sign_counts_by_its_magnitude(
     monkeypatch.setattr(module.reconstructor, "encode", lambda batch: (turned, estimates))
     refined = run(module, batch, 0)
     torch.testing.assert_close(refined.hand.code.scale, code.scale)
+
+
+def test_each_frame_is_refined_as_if_it_were_alone(module: S2Hand, batch: HandBatch) -> None:
+    few = Refinement(steps=3)
+    both = refine_each(module.reconstructor, module.objective, batch, few)
+    for i in range(2):
+        alone = refine(module.reconstructor, module.objective, batch[i : i + 1], few)
+        torch.testing.assert_close(both.hand.joints[i : i + 1], alone.hand.joints)
+    assert not both.hand.joints.requires_grad

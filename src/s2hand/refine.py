@@ -60,6 +60,18 @@ def refine(
         return reconstructor.decode(best_code, batch.camera, estimates, convention=batch.convention)
 
 
+def refine_each(
+    reconstructor: Reconstructor,
+    objective: Objective,
+    batch: HandBatch,
+    refinement: Refinement,
+) -> Prediction:
+    """Refine each frame for itself: its best code is its own, whatever it was batched with."""
+    frames = [batch[i : i + 1].unlabelled() for i in range(len(batch.index))]
+    refined = [refine(reconstructor, objective, frame, refinement) for frame in frames]
+    return Prediction.cat(refined).detach()
+
+
 def _positive(code: HandCode) -> HandCode:
     """The code with its scale's magnitude, as the network gives it."""
     return replace(code, scale=code.scale.abs())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.studies import write_grid, write_run
-from s2hand.cli.study import read_json, read_run, read_study, rows, varying_overrides
+from s2hand.cli.study import read_json_object, read_run, read_study, rows, varying_overrides
 
 
 def test_a_run_says_what_it_was_told_and_what_came_of_it(tmp_path: Path) -> None:
@@ -128,4 +128,4 @@ def test_runs_without_a_record_are_known_by_their_folder(tmp_path: Path) -> None
 def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("3")
     with pytest.raises(ValueError, match=r"x\.json holds no JSON object"):
-        read_json(tmp_path / "x.json")
+        read_json_object(tmp_path / "x.json")

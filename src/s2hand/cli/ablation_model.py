@@ -14,7 +14,7 @@ from s2hand.cli.ablation import Change
 from s2hand.model.reconstructor import Reconstructor
 from s2hand.module import S2Hand
 from s2hand.objective import Objective
-from s2hand.refine import Refinement, refine
+from s2hand.refine import Refinement, refine_each
 from s2hand.types import HandBatch, Prediction
 
 
@@ -82,8 +82,5 @@ class Refined(Reconstructor):
         self, batch: HandBatch, render: bool = True, resolution: int | None = None
     ) -> Prediction:
         """Encode, refine and decode, each frame for itself."""
-        # One by one: the best code of a frame is then its own, whatever it was batched with.
-        frames = [batch[i : i + 1].unlabelled() for i in range(len(batch.index))]
-        refined = [refine(self, self.objective, f, self.refinement) for f in frames]
-        prediction = Prediction.cat(refined).detach()
+        prediction = refine_each(self, self.objective, batch, self.refinement)
         return prediction if render else replace(prediction, render=None)

@@ -18,7 +18,7 @@ from s2hand.checkpoint import checkpoint_file, read_checkpoint
 from s2hand.cli.ablation import Change, changed_losses, read_changes
 from s2hand.cli.ablation_table import ROW_FILE
 from s2hand.cli.evaluate import data_config
-from s2hand.cli.study import read_json
+from s2hand.cli.study import read_json_object
 from s2hand.cli.train import described, flat
 from s2hand.files import atomic_path, write_json
 
@@ -100,7 +100,7 @@ class AblationStudy:
         if not path.is_file():
             write_json(path, now)
             return
-        before = read_json(path)
+        before = read_json_object(path)
         if before.get("sha256") != now["sha256"]:
             raise ValueError(
                 f"{self.folder} is a study of another checkpoint ({before.get('checkpoint')}, "
@@ -124,7 +124,7 @@ class AblationStudy:
                 found.append(name)
                 continue
             if (folder / ROW_FILE).is_file():
-                before, now = read_json(folder / ROW_FILE), self._row_told(name)
+                before, now = read_json_object(folder / ROW_FILE), self._row_told(name)
                 _refuse_changes(before, now, {"words"}, f"{folder} was told other values")
             if self.is_finished(name):
                 _log.info("finished already: %s (resume=never starts over)", folder)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand.cli.consoles import has_room
-from s2hand.cli.study import Metrics, Run, read_json, read_study
+from s2hand.cli.study import Metrics, Run, read_json_object, read_study
 from s2hand.export import tables
 
 ROW_FILE = "row.json"
@@ -71,7 +71,7 @@ class AblationTable:
 
     def caption(self) -> str:
         """What the numbers are."""
-        checkpoint = read_json(self.study / "ablation.json")["checkpoint"]
+        checkpoint = read_json_object(self.study / "ablation.json")["checkpoint"]
         said = f"{checkpoint}, measured on the test set"
         if self.reference is not None:
             said += f"; in brackets the difference from {self.reference.name}"
@@ -134,5 +134,5 @@ def _row(run: Run) -> AblationRow:
     metrics = {} if reason else dict(run.metrics.get("test", {}))
     if not metrics and reason is None:
         reason = "not finished"
-    change = str(read_json(run.folder / ROW_FILE).get("words", ""))
+    change = str(read_json_object(run.folder / ROW_FILE).get("words", ""))
     return AblationRow(run.folder.name, change, metrics, reason and reason.splitlines()[0])

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.cli.errors import message
-from s2hand.cli.study import read_json
+from s2hand.cli.study import read_json_object
 from s2hand.files import write_json
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class FailedJobs(Callback):
         records = {}
         for path in sorted(paths):
             try:
-                record = read_json(path)
+                record = read_json_object(path)
             except ValueError:  # of another sweep: this one's are whole
                 continue
             if record.get("sweep") == self.sweep:

@@ -16,7 +16,7 @@ from s2hand.data.frames import FramesDataset
 from s2hand.export.codes import Record, prediction_record
 from s2hand.export.overlay import draw_skeleton, paste_crop
 from s2hand.module import S2Hand
-from s2hand.refine import Refinement, refine
+from s2hand.refine import Refinement, refine_each
 from s2hand.types import HandBatch, Prediction, Render
 
 OVERLAY_PX = 448
@@ -33,11 +33,8 @@ def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
     """The network's word, or each frame refined against its own detections and pixels."""
     batch = batch.to(module.device)
     if refine_steps:
-        # One by one: the best code of a frame is then its own, whatever it was batched with.
-        frames = [batch[i : i + 1] for i in range(len(batch.index))]
-        settings = Refinement(refine_steps)
-        refined = [refine(module.reconstructor, module.objective, f, settings) for f in frames]
-        return Prediction.cat(refined).detach()
+        refinement = Refinement(refine_steps)
+        return refine_each(module.reconstructor, module.objective, batch, refinement)
     with torch.no_grad():
         return module.reconstructor(batch, render=False)
 

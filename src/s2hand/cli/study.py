@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+
+from s2hand.data.checks import read_json
 
 Metrics = dict[str, float]
 Split = Literal["test", "val"]
@@ -64,7 +65,7 @@ def read_run(folder: Path) -> Run:
 
     def read(name: str) -> dict[str, Any]:
         try:
-            return read_json(folder / name) if (folder / name).exists() else {}
+            return read_json_object(folder / name) if (folder / name).exists() else {}
         except ValueError as error:
             problems.append(str(error))
             return {}
@@ -93,15 +94,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
         ValueError: it holds something else, or cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = read_json(path)
+    except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")

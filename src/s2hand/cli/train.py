@@ -18,7 +18,7 @@ from s2hand.build import make_data, make_module
 from s2hand.checkpoint import LAST, check_hand, load_weights, read_checkpoint
 from s2hand.checkpoint_files import CheckpointFiles, newest_checkpoint
 from s2hand.cli.app import command, quiet_libraries
-from s2hand.cli.study import read_json
+from s2hand.cli.study import read_json_object
 from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.files import remove_leftovers, write_json
 from s2hand.metrics_csv import MetricsCsv
@@ -109,7 +109,7 @@ def finished_before(cfg: DictConfig) -> dict[str, float] | None:
     path = Path(cfg.paths.run) / "train.json"
     if cfg.resume != "auto" or not path.is_file():
         return None
-    report = read_json(path)
+    report = read_json_object(path)
     before, now = report.get("config"), described(cfg)
     if before is None:  # it was not recorded yet
         return None
