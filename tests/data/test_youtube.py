@@ -1,4 +1,4 @@
-"""YouTube-3D-Hands' format: no camera, no size, and so no labels."""
+"""YouTube-3D-Hands' format: no camera, no size; labels are shapes alone."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from scipy.linalg import orthogonal_procrustes
 
 from fixtures.youtube import SMALL_SIZE, TWICE, UNDETECTED, YouTubeTree, write_youtube
 from s2hand.data.detections import Detections
-from s2hand.data.youtube import YouTubeDataset
+from s2hand.data.youtube import LABEL_RADIUS_M, YouTubeDataset
 from s2hand.geometry.camera import intrinsics_from_fov
+from s2hand.geometry.procrustes import procrustes_align
+from s2hand.metric.hands import HandMetrics
+from s2hand.metric.protocols import BenchmarkMetrics
+from s2hand.types import HandBatch, Labels
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +56,57 @@ def test_hands_are_samples_and_keypoints_lie_in_their_crops(youtube: YouTubeTree
         np.testing.assert_allclose(sample.keypoints[0], expected, atol=1e-3)
 
 
-def test_no_labels_are_served_but_the_mesh_in_pixels_is_there(youtube: YouTubeTree) -> None:
-    dataset = YouTubeDataset(youtube.root, youtube.detections)
-    assert all(sample.labels is None for sample in dataset)
-    truth = youtube.frames[dataset.names[1]].vertices * 900
-    seen = dataset.pixel_vertices(1)
-    np.testing.assert_allclose(seen - [300, 300, 0], truth, atol=1e-2)
+def test_labels_are_shapes_of_one_size(youtube: YouTubeTree) -> None:
+    """Aligned, the true hand is the label; so it is mirrored, as the picture of a left hand is."""
+    assert all(s.labels is None for s in YouTubeDataset(youtube.root, youtube.detections))
+    dataset = YouTubeDataset(youtube.root, youtube.detections, labels=True)
+    truth = torch.from_numpy(np.stack([youtube.frames[name].vertices for name in dataset.names]))
+    truth[[dataset.is_left(i) for i in range(len(dataset))]] *= torch.tensor([-1.0, 1, 1])
+    labels = Labels.stack([sample.labels for sample in dataset])  # type: ignore[misc]
+    assert labels.joints.isnan().all()
+    vertices = labels.vertices[:, 0]
+    radius = (vertices - vertices.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt()
+    torch.testing.assert_close(radius, torch.full_like(radius, LABEL_RADIUS_M))
+    aligned = procrustes_align(truth, vertices.double(), reflection="proper").points
+    torch.testing.assert_close(aligned, vertices.double(), atol=1e-6, rtol=0)
+
+
+def aligned_error_mm(points: torch.Tensor, truth: torch.Tensor) -> float:
+    """By scipy."""
+    a, b = (x.double().numpy() - x.double().numpy().mean(0) for x in (points, truth))
+    rotation, scale = orthogonal_procrustes(a, b)
+    return float(
+        1000 * np.linalg.norm(scale / np.square(a).sum() * a @ rotation - b, axis=-1).mean()
+    )
+
+
+def test_its_protocol_knows_neither_size_nor_place(youtube: YouTubeTree) -> None:
+    dataset = YouTubeDataset(youtube.root, youtube.detections, labels=True)
+    true = torch.cat([sample.labels.vertices for sample in dataset])  # type: ignore[union-attr]
+    count = len(true)
+    unknown = torch.zeros(count, 21, 3), torch.full((count, 21, 3), torch.nan)
+    metric = BenchmarkMetrics("youtube")
+    metric.update(*unknown, 7 * true - 2, true)
+    assert metric.compute() == {"pa_mpvpe_mm": pytest.approx(0, abs=1e-4)}
+    moved = true.clone()
+    moved[:, 0, 0] += 0.0778  # one of 778 vertices
+    metric.reset()
+    metric.update(*unknown, moved, true)
+    expected = np.mean([aligned_error_mm(*pair) for pair in zip(moved, true, strict=True)])
+    assert expected > 0.1  # what it would be if the others stayed where they are
+    assert metric.compute()["pa_mpvpe_mm"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_usual_metrics_leave_meshes_of_unknown_size_out(youtube: YouTubeTree) -> None:
+    dataset = YouTubeDataset(youtube.root, youtube.detections, labels=True)
+    batch = HandBatch.stack(list(dataset))
+    assert batch.labels is not None
+    hand = SimpleNamespace(
+        vertices=batch.labels.vertices, joints=torch.zeros_like(batch.labels.joints)
+    )
+    metrics = HandMetrics()
+    metrics.update(SimpleNamespace(hand=hand, joints_2d=batch.keypoints), batch)  # type: ignore[arg-type]
+    assert set(metrics.compute()) == {"error_2d_px", "error_2d_confident_px"}
 
 
 def test_the_test_split_keeps_what_is_not_detected(youtube: YouTubeTree) -> None:

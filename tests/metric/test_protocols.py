@@ -140,7 +140,7 @@ def test_it_forgets(golden: Any) -> None:
 
 def test_every_name_of_the_package_is_known() -> None:
     assert set(BENCHMARKS) == {
-        "freihand", "ho3d", "dexycb", "stb_a", "stb_b", "rhd", "interhand",
+        "freihand", "ho3d", "dexycb", "stb_a", "stb_b", "rhd", "interhand", "youtube",
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"protocol='stb'; known: freihand, .*stb_a"):
         BenchmarkMetrics("stb")

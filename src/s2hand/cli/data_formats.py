@@ -131,6 +131,7 @@ FORMATS = {
                 "type": float, "default": FOV_DEG, "metavar": "FOV",
                 "dest": "horizontal_fov_deg", "help": "assumed, horizontal, degrees",
             }),
+            _LABELS,
         ),
         "youtube --detections youtube.json --fov 50",
     ),

@@ -150,14 +150,19 @@ class RecordedDataset(HandDataset):
 
     def labels_of(self, index: int) -> Labels | None:
         """The labels of a frame, mirrored where it is; no image is read."""
-        if self._table.joints is None:
+        if self._table.joints is None and self._table.vertices is None:
             return None
         mirror = torch.tensor([-1.0 if self.is_left(index) else 1.0, 1.0, 1.0])
-        joints = torch.from_numpy(self._table.joints[index].astype(np.float32))
-        vertices = torch.full((NUM_VERTICES, 3), torch.nan)
-        if self._table.vertices is not None:
-            vertices = torch.from_numpy(self._table.vertices[index].astype(np.float32))
-        return Labels(joints=(joints * mirror)[None], vertices=(vertices * mirror)[None])
+
+        def of_frame(points: Float[np.ndarray, "n p 3"] | None, count: int) -> torch.Tensor:
+            if points is None:
+                return torch.full((1, count, 3), torch.nan)
+            return (torch.from_numpy(points[index].astype(np.float32)) * mirror)[None]
+
+        return Labels(
+            joints=of_frame(self._table.joints, NUM_JOINTS),
+            vertices=of_frame(self._table.vertices, NUM_VERTICES),
+        )
 
     def detection_name(self, index: int) -> str:
         """What the row of a frame is called in files of detections."""

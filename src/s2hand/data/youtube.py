@@ -5,8 +5,8 @@ Format: Kulon et al., "Weakly-Supervised Mesh-Convolutional Hand Reconstruction 
 images have ``name``, ``width``, ``height`` and ``id``, its annotations ``vertices`` (778 x 3,
 pixels), ``is_left``, ``image_id`` and ``id``.
 
-The meshes are in pixels, without camera or size: they are no labels in camera space, and none are
-served as such. K is an assumption, as of own photographs.
+The meshes are in pixels, without camera or size: as labels they are shapes, to be compared after
+Procrustes alignment alone. K is an assumption, as of own photographs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -31,10 +32,13 @@ from s2hand.geometry.skeleton import NUM_VERTICES
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
+LABEL_RADIUS_M = 0.06
+"""Root mean square distance of a label's vertices from their mean: that of a grown hand, stretched
+out, so that aligned errors read as millimetres of one (our definition)."""
 
 
 class YouTubeDataset(RecordedDataset):
-    """The annotated hands, one sample each (``.../frame/left``); left ones mirrored; no labels.
+    """The annotated hands, one sample each (``.../frame/left``); left ones are mirrored.
 
     Training takes from the annotations only which hands a picture shows. Two annotated hands of one
     side in a picture cannot be told apart in detections and are dropped and counted, as in training
@@ -49,6 +53,8 @@ class YouTubeDataset(RecordedDataset):
         horizontal_fov_deg: makes K, principal point in the middle of the picture.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
+        labels: give the annotated meshes as vertices, all of one size (:data:`LABEL_RADIUS_M`) and
+            one metre before the camera, and no joints (NaN).
 
     Raises:
         FileNotFoundError: for the first missing file.
@@ -56,6 +62,7 @@ class YouTubeDataset(RecordedDataset):
     """
 
     fps = None
+    protocol = "youtube"
 
     def __init__(
         self,
@@ -65,13 +72,14 @@ class YouTubeDataset(RecordedDataset):
         horizontal_fov_deg: float = 60.0,
         image_px: int = CROP_PX,
         margin: float = 1.7,
+        labels: bool = False,
     ) -> None:
         root = Path(root)
         if split not in ("train", "val", "test"):
             raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
-        table, self._meshes, dropped = _read_table(root, split, horizontal_fov_deg)
+        table, dropped = _read_table(root, split, horizontal_fov_deg)
         super().__init__(
-            table,
+            table if labels else replace(table, vertices=None),
             detections,
             keep_all=split == "test",
             image_px=image_px,
@@ -81,19 +89,11 @@ class YouTubeDataset(RecordedDataset):
             dropped=dropped,
         )
 
-    def pixel_vertices(self, index: int) -> Float[np.ndarray, "778 3"]:
-        """The annotated mesh, pixels of the whole picture as it is, z in the same unit.
-
-        Of a left hand it is that of a left hand. Only shape up to size, place and (by the unknown
-        camera) perspective is known of it.
-        """
-        return self._meshes[self.names[index]]
-
 
 def _read_table(
     root: Path, split: Split, horizontal_fov_deg: float
-) -> tuple[FrameTable, dict[str, np.ndarray], dict[str, int]]:
-    """The hands of a split by picture and side, their meshes by name, and what is left out."""
+) -> tuple[FrameTable, dict[str, int]]:
+    """The hands of a split by picture and side, and what is left out."""
     path = root / f"youtube_{split}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; root holds it and the pictures")
@@ -103,7 +103,7 @@ def _read_table(
         hands = [(images[a["image_id"]], a) for a in content["annotations"]]
         names = [_sample(image, hand) for image, hand in hands]
         sizes = np.array([[int(i["width"]), int(i["height"])] for i, _ in hands]).reshape(-1, 2)
-        meshes = {n: _vertices(hand) for n, (_, hand) in zip(names, hands, strict=True)}
+        meshes = np.stack([_vertices(hand) for _, hand in hands]) if hands else np.empty(0)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: {type(error).__name__} {error}; expected images (name, width, height, id) "
@@ -126,9 +126,10 @@ def _read_table(
         intrinsics=full_intrinsics(sizes[kept], None, None, horizontal_fov_deg, root).numpy(),
         left=np.array([names[row].endswith("/left") for row in kept]),
         pictures=[names[row].rpartition("/")[0] for row in kept],
+        vertices=meshes[kept],
         sizes=sizes[kept],
     )
-    return table, meshes, {"two hands of one side": len(names) - len(kept)}
+    return table, {"two hands of one side": len(names) - len(kept)}
 
 
 def _sample(image: Mapping[str, Any], hand: Mapping[str, Any]) -> str:
@@ -140,7 +141,12 @@ def _sample(image: Mapping[str, Any], hand: Mapping[str, Any]) -> str:
 
 
 def _vertices(hand: Mapping[str, Any]) -> Float[np.ndarray, "778 3"]:
+    """The annotated mesh, LABEL_RADIUS_M large, at (0, 0, 1) m."""
     vertices = np.asarray(hand["vertices"], np.float32)
     if vertices.shape != (NUM_VERTICES, 3) or not np.isfinite(vertices).all():
         raise ValueError(f"vertices of shape {vertices.shape}, expected finite (778, 3)")
-    return vertices
+    vertices = vertices - vertices.mean(0)
+    radius = np.sqrt(np.square(vertices).sum(-1).mean())
+    if not radius > 0:
+        raise ValueError("vertices that are one point")
+    return vertices * (LABEL_RADIUS_M / radius) + np.array([0, 0, 1], np.float32)

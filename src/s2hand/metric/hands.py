@@ -47,7 +47,7 @@ class HandMetrics(Metric):
     """Means over all frames, held as one sum and one count per name: exact however data are split.
 
     A name whose truth never came (no labels, NaN vertices, nothing detected) is left out of
-    ``compute``. Frames whose joint labels are not finite count as unlabelled.
+    ``compute``. Frames whose joint labels are not finite count as unlabelled, their vertices, too.
     """
 
     full_state_update = False
@@ -116,7 +116,10 @@ class HandMetrics(Metric):
         self._add("auc_pa_50mm", area_under_curve(within, thresholds))
 
     def _add_vertices(self, prediction: Prediction, labels: Labels) -> None:
-        predicted, true = _labelled(prediction.hand.vertices, labels.vertices)
+        # Of a mesh whose joints are not labelled neither place nor size is known.
+        whole = labels.joints.isfinite().flatten(2).all(-1)[..., None, None]
+        known = torch.where(whole, labels.vertices, torch.nan)
+        predicted, true = _labelled(prediction.hand.vertices, known)
         aligned = procrustes_align(predicted, true).points
         self._add("pa_mpvpe_mm", 1000 * point_distances(aligned, true))
         if self.mesh:

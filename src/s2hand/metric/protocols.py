@@ -2,7 +2,8 @@
 
 Sources: the evaluation scripts of FreiHAND and HO-3D, the DexYCB toolkit, the two ways in which STB
 and RHD are published, and InterHand2.6M's script for single hands (from memory, as its paper says
-it). The comparisons themselves are :data:`s2hand.metric.joints.PROTOCOLS`.
+it). How YouTube-3D-Hands is measured is ours. The comparisons themselves are
+:data:`s2hand.metric.joints.PROTOCOLS`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stb_b": Benchmark({"root9_": "stb_rhd_root9"}),
     "rhd": Benchmark({"root0_": "stb_rhd_root0", "root9_": "stb_rhd_root9"}),
     "interhand": Benchmark({"rr_": "root"}, auc=False, partial=True),
+    "youtube": Benchmark({}, {"pa_": "pa"}, auc=False),
 }
 """By name. ``freihand``: camera space and PA, joints and mesh, AUC 0 to 50 mm. ``ho3d``: the same,
 and joints scaled and moved by the wrist and the middle finger's base. ``dexycb``: absolute,
@@ -54,7 +56,9 @@ root-relative and PA joints; frames without labels do not count. ``stb_a``: scal
 finger's first bone, put together at joint 0, AUC over linspace(0, 50 mm, 20)[8:]; ``stb_b``: scaled
 by wrist to middle finger's base, put together there, AUC over linspace(20, 50 mm, 15). The two are
 not comparable; of RHD both are published, so ``rhd`` gives both. ``interhand``: distances after the
-wrists are put together, over labelled joints."""
+wrists are put together, over labelled joints. ``youtube`` (our definition): Procrustes-aligned
+vertices, of meshes whose size is not known and was set to that of
+:data:`s2hand.data.youtube.LABEL_RADIUS_M`."""
 
 
 class BenchmarkMetrics(Metric):
