@@ -372,7 +372,11 @@ def test_a_sweep_minimises_a_metric_and_never_the_loss(smoke_run: Path) -> None:
         (["+model.network.foo=1"], "unexpected keyword argument 'foo'"),
         (["loss.shape.weight=0"], "weight=0 of ShapePrior"),
         (["window=clip3"], "a window of 3 frames"),
-        (["data=frames"], "dataset.source is missing: give it on the command line"),
+        (
+            ["data=frames"],
+            "these data take no data.train.size, data.train.renderer, data.test.size",
+        ),
+        (["data.batch_size=???"], "data.batch_size is missing: give it on the command line"),
     ],
 )
 def test_errors_are_one_message(

@@ -85,24 +85,23 @@ def check_dataset_arguments(cfg: DictConfig) -> None:
 
     An experiment may set some for the data that it chooses, and ``data=...`` choose others.
     """
-    packed = []
     content = OmegaConf.to_container(cfg.data, resolve=False) if cfg.get("data") else {}
+    odd: list[str] = []
+    reasons: dict[str, None] = {}
     for where, node in _partial(content, "data"):
         takes = inspect.signature(hydra.utils.get_class(node["_target_"])).parameters
         if any(argument.kind is argument.VAR_KEYWORD for argument in takes.values()):
             continue
-        for key in (key for key in node if key not in takes and not key.startswith("_")):
-            if node["_target_"] != _PACKED:
-                raise ValueError(
-                    f"{where}.{key}: {node['_target_'].rpartition('.')[2]} has no such argument; "
-                    f"it takes {', '.join(takes)}"
-                )
-            packed.append(f"{where}.{key}")
-    if packed:
+        unknown = [key for key in node if key not in takes and not key.startswith("_")]
+        odd += [f"{where}.{key}" for key in unknown]
+        if unknown and node["_target_"] == _PACKED:
+            reasons["a packed set is as it was packed, where such values belong"] = None
+        elif unknown:
+            reasons[f"{node['_target_'].rpartition('.')[2]} takes {', '.join(takes)}"] = None
+    if odd:
         raise ValueError(
-            f"data=packed with {', '.join(packed)}, of an experiment or the command line: frames "
-            "of a packed set are as they were packed, where such values belong (s2hand-data pack). "
-            f"To take them as they are append {' '.join(f'~{key}' for key in packed)}"
+            f"these data take no {', '.join(odd)}, of an experiment or the command line; "
+            f"{'; '.join(reasons)}. To do without append {' '.join(f'~{key}' for key in odd)}"
         )
 
 
