@@ -255,7 +255,7 @@ class TestFiles:
             ({"split": "test"}, "split='test'.*'evaluation'"),
             ({"hands": "both"}, "hands='both'"),
             ({"min_visible": 0}, "min_visible=0"),
-            ({"split": "evaluation", "skip": ["00000/left"]}, "keeps every picture"),
+            ({"split": "evaluation", "skip": ["00000/left"]}, "keeps every frame"),
         ],
     )
     def test_unknown_choices_are_refused(

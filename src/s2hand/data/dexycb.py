@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -77,6 +77,7 @@ class DexYcbDataset(RecordedDataset):
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
         labels: give joints. There are no vertices in the files (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
@@ -97,6 +98,7 @@ class DexYcbDataset(RecordedDataset):
         margin: float = 1.7,
         smooth_frames: float = 4.0,
         labels: bool = False,
+        skip: Sequence[str] = (),
     ) -> None:
         root = Path(root)
         table, dropped = _read_table(root, setup, split)
@@ -109,6 +111,7 @@ class DexYcbDataset(RecordedDataset):
             smooth_frames=smooth_frames,
             source=f"{root} {setup} {split}",
             dropped=dropped,
+            skip=skip,
         )
 
 
@@ -139,7 +142,7 @@ def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dic
     recordings = list(_recordings(root, setup, split))
     if not recordings:
         raise ValueError(f"{root}: holds no sequence of split {setup} {split}")
-    K = {r.folder.name: read_intrinsics(root, r.folder.name) for r in recordings}
+    K = {serial: read_intrinsics(root, serial) for serial in {r.folder.name for r in recordings}}
     rows = [(recording, number) for recording in recordings for number in range(recording.frames)]
     paths = [recording.folder / f"labels_{number:06d}.npz" for recording, number in rows]
     files = [path if path.is_file() else None for path in paths]

@@ -8,6 +8,7 @@ to the posed vertices. K and pixels are kept as published (principal point at 11
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,8 @@ from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.plausible import count_far, count_strange, strange_labels
+from s2hand.data.read_ahead import read_ahead
+from s2hand.data.texts import Texts
 from s2hand.data.video import read_image
 from s2hand.files import json_rows
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
@@ -96,7 +99,7 @@ class FreiHandDataset(HandDataset):
         if not len(kept):
             raise ValueError(f"{self.root}: no image in split {split!r} has a detected keypoint")
 
-        self._names = [found.names[row] for row in kept]
+        self._names = Texts(found.names[row] for row in kept)
         self._annotations = ids[kept] % len(K)
         self._intrinsics = torch.from_numpy(K[self._annotations]).float()
         self._confidence = torch.from_numpy(found.confidence[kept]).float()
@@ -113,9 +116,11 @@ class FreiHandDataset(HandDataset):
         }
         """How many images were dropped (training only), flagged or repaired, and why."""
         report(logger, f"{self.root} {split}", len(kept), len(ids), self.reasons)
-        sizes = [self.path(i).stat().st_size for i in range(len(self))]
+        names = list(self._names)
+        folder = os.path.join(self.root, self._prefix, "rgb")
+        sizes = list(read_ahead(os.path.getsize, [f"{folder}/{name}.jpg" for name in names]))
         self._content_key = content_key(
-            names=self._names, sizes=sizes, K=K.tolist(), detections=found.fingerprint, px=image_px
+            names=names, sizes=sizes, K=K.tolist(), detections=found.fingerprint, px=image_px
         )
 
     def _join(self, detections: str | Path | Detections | None, names: list[str]) -> Detections:
@@ -177,7 +182,7 @@ class FreiHandDataset(HandDataset):
         if image.size != (CROP_PX, CROP_PX):
             raise ValueError(
                 f"{path} is {image.size[0]}x{image.size[1]}; K and detections are those of the "
-                f"published {CROP_PX}x{CROP_PX} images"
+                f"published {CROP_PX}x{CROP_PX} images; unpack them again, not resized"
             )
         return crop_image(image, np.array([0.0, 0.0, CROP_PX]), self.image_px).copy()
 

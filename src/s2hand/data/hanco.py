@@ -88,14 +88,10 @@ class HanCoDataset(RecordedDataset):
         root = Path(root)
         if not cameras or not set(cameras) <= set(range(CAMERAS)):
             raise ValueError(f"cameras={list(cameras)}: choose from 0..{CAMERAS - 1}")
-        if split == "test" and skip:
-            raise ValueError("skip: the test split keeps every frame; leave skip out")
         views, dropped = _views(root, split, sorted(set(cameras)), val_sequences)
         table, missing = _read_table(root, views, labels)
-        kept = np.flatnonzero(~np.isin(table.names, list(skip)))
-        missing["in the skip list"] = len(table.names) - len(kept)
         super().__init__(
-            table.rows(kept),
+            table,
             detections,
             keep_all=split == "test",
             image_px=image_px,
@@ -103,6 +99,7 @@ class HanCoDataset(RecordedDataset):
             smooth_frames=smooth_frames,
             source=f"{root} {split}",
             dropped=dropped | missing,
+            skip=skip,
         )
 
 

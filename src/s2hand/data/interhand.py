@@ -76,14 +76,10 @@ class InterHandDataset(RecordedDataset):
             raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
         if not sides or not set(sides) <= set(SIDES):
             raise ValueError(f"sides={list(sides)}: of {', '.join(SIDES)}")
-        if split == "test" and skip:
-            raise ValueError("skip: the test split keeps every frame; leave skip out")
         table, self.stride, dropped = _read_table(root, split, sides, labels)
         self.fps = CAPTURE_FPS / self.stride if self.stride else None
-        kept = np.flatnonzero(~np.isin(table.names, list(skip)))
-        dropped["in the skip list"] = len(table.names) - len(kept)
         super().__init__(
-            table.rows(kept),
+            table,
             detections,
             keep_all=split == "test",
             image_px=image_px,
@@ -91,6 +87,7 @@ class InterHandDataset(RecordedDataset):
             smooth_frames=smooth_frames,
             source=f"{root} {split}",
             dropped=dropped,
+            skip=skip,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable, recordings, runs
 from s2hand.data.joining import count_detections, join_detections
 from s2hand.data.plausible import count_far, count_strange, strange_labels
+from s2hand.data.read_ahead import read_ahead
+from s2hand.data.texts import Texts
 from s2hand.data.video import read_image
 from s2hand.geometry.camera import crop_affine, crop_view, transform_points
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
@@ -53,6 +56,7 @@ class RecordedDataset(HandDataset):
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of boxes over time, in frames; 0 = none.
+        skip: names of frames to leave out, such as unreadable ones; not with ``keep_all``.
         source: what is read, for messages.
         dropped: frames that the loader has left out of the table, by reason.
 
@@ -81,8 +85,16 @@ class RecordedDataset(HandDataset):
         smooth_frames: float,
         source: str,
         dropped: Mapping[str, int],
+        skip: Sequence[str] = (),
     ) -> None:
         self.image_px = image_px
+        total = len(table.names) + sum(dropped.values())
+        if skip and keep_all:
+            raise ValueError("skip: an evaluation keeps every frame; leave skip out")
+        if skip:
+            listed = np.isin(table.names, list(skip))
+            table = table.rows(np.flatnonzero(~listed))
+            dropped = {**dropped, "in the skip list": int(listed.sum())}
         keep_all |= detections is NOT_YET
         if table.sizes is None:
             table = replace(table, sizes=np.full((len(table.names), 2), self.image_size))
@@ -90,7 +102,6 @@ class RecordedDataset(HandDataset):
         for points in (table.joints, table.vertices):
             if points is not None:
                 check_depth(points, source, table.names)
-        total = len(table.names) + sum(dropped.values())
         strange: dict[str, int] = {}
         if table.joints is not None:
             rows = strange_labels(table.joints, table.vertices, recordings(table))
@@ -118,10 +129,19 @@ class RecordedDataset(HandDataset):
         self._content_key = content_key(
             version=_VERSION,
             names=self._table.names,
-            sizes=[file.stat().st_size for file in self._table.files],
+            sizes=list(read_ahead(os.path.getsize, self._table.files)),
             geometry=_digest(self._table.intrinsics, self._boxes, self._table.left),
             detections=found.fingerprint,
             px=image_px,
+        )
+        # A list would be copied, object by object, into every worker that reads it.
+        self._files = Texts(str(file) for file in self._table.files)
+        own = self._table.detection_names
+        self._table = replace(
+            self._table,
+            files=(),
+            names=Texts(self._table.names),
+            detection_names=Texts(own) if own else None,
         )
 
     def __len__(self) -> int:
@@ -174,7 +194,7 @@ class RecordedDataset(HandDataset):
 
     def path(self, index: int) -> Path:
         """The image file of a frame."""
-        return self._table.files[index]
+        return Path(self._files[index])
 
     @property
     def names(self) -> Sequence[str]:
@@ -197,7 +217,7 @@ class RecordedDataset(HandDataset):
         if image.size != (width, height):
             raise ValueError(
                 f"{self.path(index)} is {image.size[0]}x{image.size[1]}; K and labels are those of "
-                f"the published {width}x{height} images"
+                f"the published {width}x{height} images; unpack them again, not resized"
             )
         crop = crop_image(image, self._boxes[index], self.image_px)
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()

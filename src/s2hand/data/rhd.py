@@ -86,14 +86,9 @@ class RhdDataset(RecordedDataset):
             )
         if not 1 <= min_visible <= NUM_JOINTS:
             raise ValueError(f"min_visible={min_visible}: a number of joints, 1 to {NUM_JOINTS}")
-        if evaluation and skip:
-            raise ValueError("skip: the evaluation keeps every picture; leave skip out")
         table, dropped = _read_table(root, split, hands, min_visible)
         if not labels:
             table = replace(table, joints=None)
-        kept = np.flatnonzero(~np.isin(table.names, list(skip)))
-        dropped["in the skip list"] = len(table.names) - len(kept)
-        table = table.rows(kept)
         super().__init__(
             table,
             detections,
@@ -103,6 +98,7 @@ class RhdDataset(RecordedDataset):
             smooth_frames=0.0,
             source=f"{root} {split}",
             dropped=dropped,
+            skip=skip,
         )
 
 

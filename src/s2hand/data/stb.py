@@ -80,16 +80,11 @@ class StbDataset(RecordedDataset):
         skip: Sequence[str] = (),
     ) -> None:
         root, test = Path(root), split == "test"
-        if test and skip:
-            raise ValueError("skip: the test split keeps every frame; leave skip out")
         if not cameras or not set(cameras) <= set(CAMERAS):
             raise ValueError(f"cameras={list(cameras)}: choose from {', '.join(CAMERAS)}")
         table, dropped = _read_table(root, _in_split(root, split, val_background), cameras, test)
         if labels:
             table = replace(table, joints=_read_joints(root, table))
-        kept = np.flatnonzero(~np.isin(table.names, list(skip)))
-        dropped["in the skip list"] = len(table.names) - len(kept)
-        table = table.rows(kept)
         super().__init__(
             table,
             detections,
@@ -99,6 +94,7 @@ class StbDataset(RecordedDataset):
             smooth_frames=smooth_frames,
             source=f"{root} {split}",
             dropped=dropped,
+            skip=skip,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -55,6 +55,7 @@ class YouTubeDataset(RecordedDataset):
         margin: side of the crop as a multiple of the keypoints' extent.
         labels: give the annotated meshes as vertices, all of one size (:data:`LABEL_RADIUS_M`) and
             one metre before the camera, and no joints (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file.
@@ -73,6 +74,7 @@ class YouTubeDataset(RecordedDataset):
         image_px: int = CROP_PX,
         margin: float = 1.7,
         labels: bool = False,
+        skip: Sequence[str] = (),
     ) -> None:
         root = Path(root)
         if split not in ("train", "val", "test"):
@@ -87,6 +89,7 @@ class YouTubeDataset(RecordedDataset):
             smooth_frames=0.0,
             source=f"{root} {split}",
             dropped=dropped,
+            skip=skip,
         )
 
 
