@@ -36,8 +36,9 @@ from s2hand.data.video import read_image
 from s2hand.geometry.camera import transform_points
 
 HAND = 60.0 + 45 * np.array([[i % 5 / 4, i // 5 / 4] for i in range(21)])
-"""[21, 2] pixels of any dataset's image: corners first and last, joint 7 within."""
+"""[21, 2] pixels that lie in the images of every dataset: a grid, row by row."""
 INNER = 7
+"""No point of the grid's border: without it the box is the same."""
 CROPPED = [name for name in FORMATS if name != "freihand"]
 """FreiHAND's images are crops already."""
 REMEDY = "fetch it again, or leave it out (skip)"
@@ -237,7 +238,8 @@ def test_images_of_another_size_than_k_s_are_refused(read: Read, tmp_path: Path)
     image.resize((image.width // 2, image.height // 2)).save(path)
     said = (
         f"{path} is {image.width // 2}x{image.height // 2}; K and "
-        f"(labels|detections) are those of the published {image.width}x{image.height}"
+        f"(labels|detections) are those of the published {image.width}x{image.height} images; "
+        "unpack them again, not resized"
     )
     with pytest.raises(ValueError, match=said):
         dataset[0]
