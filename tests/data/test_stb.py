@@ -161,7 +161,7 @@ class TestFiles:
             (lambda path: _save(path, handPara=np.zeros((21, 3, 5))), r"double \(21, 3, 5\); exp"),
             (lambda path: _save(path, handPara=np.array([1, "a"], object)), r"handPara is cell"),
             (lambda path: _save(path, handPara=np.full((3, 21, 5), np.nan)), "frame 0 is not fin"),
-            (lambda path: _save(path, handPara=np.zeros((3, 21, 5))), "z <= 0 in frame 0"),
+            (lambda path: _save(path, handPara=np.zeros((3, 21, 5))), "z = .* mm in frame 0"),
             (lambda path: path.unlink(), "no such label file"),
         ],
     )

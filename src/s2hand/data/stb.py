@@ -191,7 +191,10 @@ def _read_joints(root: Path, table: FrameTable) -> Float[np.ndarray, "n 21 3"]:
             )
         if (points[..., 2] <= 0).any():
             row = int(np.argmax((points[..., 2] <= 0).any(1)))
-            raise ValueError(f"{path}: z <= 0 in frame {row}: behind the camera, or other axes")
+            raise ValueError(
+                f"{path}: z = {points[row, :, 2].min():.4g} mm in frame {row}; other axes than the "
+                "published (z forward), or a damaged file?"
+            )
         common = view.from_labels(points[table.numbers[rows]])[:, list(TO_COMMON["stb"])]
         joints[rows] = wrist_from_palm(common)
     return joints
