@@ -318,7 +318,7 @@ TURNED: dict[str, tuple[Damage, str]] = {
     "freihand": (lambda _, r: edit(r / "training_xyz.json", turned), r"training_xyz\.json"),
     "ho3d": (turn_ho3d, r"SM2/meta/0010\.pkl"),
     "dexycb": (turn_dexycb, r"labels_000000\.npz"),
-    "stb": (turn_stb, r"B2Random_SK\.mat: z = .* mm in frame 0: behind the camera, or other axes"),
+    "stb": (turn_stb, r"B2Random_SK\.mat: z = -\d.* mm in frame 0; other axes than the published"),
     "rhd": (turn_rhd, "00000/right"),
     "hanco": (turn_hanco, "0000/cam0/00000000"),
     "interhand": (turn_interhand, r"copy train, Capture0/ROM01_right/cam400262/image11508"),
