@@ -170,9 +170,11 @@ def _in_split(
 
 def _frames(folder: Path) -> list[int]:
     """The frame numbers of a camera's images, in order."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(m[1]) for name in os.listdir(folder) if (m := _IMAGE.fullmatch(name)))
+    return sorted(int(m[1]) for name in _listing(folder) if (m := _IMAGE.fullmatch(name)))
+
+
+def _listing(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
 
 
 def _read_table(
@@ -204,7 +206,7 @@ def _read_table(
     table = FrameTable(
         names=[view.name() for view in views],
         numbers=np.array([view.frame for view in views]),
-        files=[root / "rgb" / f"{view.name()}.jpg" for view in views],
+        files=[Path(root, "rgb", f"{view.name()}.jpg") for view in views],
         intrinsics=K,
         left=np.zeros(len(views), bool),
     )
@@ -213,5 +215,6 @@ def _read_table(
 
 def _files(folder: Path, moments: Sequence[tuple[str, int]]) -> list[Path | None]:
     """The file of each moment, None where it is missing."""
-    paths = [folder / sequence / f"{frame:08d}.json" for sequence, frame in moments]
-    return [path if path.is_file() else None for path in paths]
+    there = {s: set(_listing(folder / s)) for s in {sequence for sequence, _ in moments}}
+    names = [(sequence, f"{frame:08d}.json") for sequence, frame in moments]
+    return [Path(folder, s, name) if name in there[s] else None for s, name in names]
