@@ -165,3 +165,15 @@ def test_missing_and_resized_pictures_are_named(copy: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"youtube_train\.json: no such file"):
         YouTubeDataset(copy, copy / "openpose")
+
+
+def test_the_two_hands_of_a_picture_do_not_follow_each_other(copy: Path) -> None:
+    path = copy / "youtube_test.json"
+    content = json.loads(path.read_text())
+    picture = {"image_id": content["images"][0]["id"]}
+    hand = content["annotations"][0]
+    content["annotations"] = [hand | picture | {"is_left": left} for left in (True, False)]
+    path.write_text(json.dumps(content))
+    dataset = YouTubeDataset(copy, None, "test")
+    assert len({name.rpartition("/")[0] for name in dataset.names}) == 1
+    assert dataset.segments() == [[0], [1]]
