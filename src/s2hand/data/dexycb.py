@@ -8,6 +8,7 @@ left hands; left ones are mirrored.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -144,8 +145,7 @@ def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dic
         raise ValueError(f"{root}: holds no sequence of split {setup} {split}")
     K = {serial: read_intrinsics(root, serial) for serial in {r.folder.name for r in recordings}}
     rows = [(recording, number) for recording in recordings for number in range(recording.frames)]
-    paths = [recording.folder / f"labels_{number:06d}.npz" for recording, number in rows]
-    files = [path if path.is_file() else None for path in paths]
+    files = [file for recording in recordings for file in _label_files(recording)]
     joints = read_labels("dexycb-labels", files, JOINTS, read_joints)["joints"]
     kept = np.flatnonzero(np.isfinite(joints).all((1, 2)))
     absent = sum(file is None for file in files)
@@ -163,6 +163,23 @@ def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dic
         joints=joints[kept],
     )
     return table, reasons
+
+
+def _label_files(recording: _Recording) -> list[Path | None]:
+    """The label file of each frame, None where there is none.
+
+    Raises:
+        ValueError: if there are images of more frames than the sequence is said to have.
+    """
+    folder = recording.folder
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    if (image := f"color_{recording.frames:06d}.jpg") in there:
+        raise ValueError(
+            f"{folder.parent / 'meta.yml'}: num_frames is {recording.frames}, but {folder} holds "
+            f"{image}; unpack both again"
+        )
+    names = [f"labels_{number:06d}.npz" for number in range(recording.frames)]
+    return [Path(folder, name) if name in there else None for name in names]
 
 
 def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_Recording]:
