@@ -249,7 +249,6 @@ class TestFiles:
             (lambda m: m.update(serials=["../x"]), r"meta\.yml: serials \['\.\./x'\]; known are"),
             (lambda m: m.update(num_frames=-1), r"meta\.yml: num_frames is -1"),
             (lambda m: m.update(num_frames=3), r"num_frames is 3, but .* holds color_000003"),
-            (lambda m: m.update(num_frames=3),),
             (lambda m: m.update(mano_sides=["both"]), r"meta\.yml: mano_sides is \['both'\]"),
             (lambda m: m.pop("mano_sides"), r"meta\.yml: no 'mano_sides' in it"),
         ],
