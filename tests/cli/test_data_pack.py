@@ -120,7 +120,7 @@ def test_it_says_what_it_wrote_and_writes_nothing_twice(
 ) -> None:
     out = tmp_path / "shards"
     source = ["data=freihand", f"dataset.root={freihand.root}"]
-    source += ["data.train.val_count=2", "data.val.val_count=2"]
+    source += ["dataset.val_count=2"]
     source += [f"dataset.detections={freihand.training_detections}"]
     command = ["pack", str(out), *source, "+data.train.labels=true", "--split", "train", "val"]
     assert main(command) == 0

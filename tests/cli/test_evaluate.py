@@ -173,7 +173,7 @@ def test_freihand_is_trained_on_evaluated_and_written(
         "data=freihand", f"paths.run={run}", f"dataset.root={freihand.root}",
         f"dataset.detections={freihand.training_detections}",
         f"dataset.eval_detections={freihand.evaluation_detections}",
-        "data.batch_size=2", "data.num_workers=0", "data.train.val_count=2", "data.val.val_count=2",
+        "data.batch_size=2", "data.num_workers=0", "dataset.val_count=2",
         "data.train.image_px=64", "data.val.image_px=64", "data.test.image_px=64",
         "model.network.encoder.name=mobilenetv3_small_050", "model.network.encoder.weights=none",
         "model.network.encoder.input_px=64", "render.resolution=32", "trainer.max_steps=2",

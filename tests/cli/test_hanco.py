@@ -15,7 +15,7 @@ from s2hand.cli.train import main as train_main
 SMALL = [
     "data=hanco", "model=compact", "trainer=cpu", "data.num_workers=0", "data.batch_size=2",
     "data.train.image_px=64", "data.val.image_px=64", "data.test.image_px=64",
-    "data.train.val_sequences=1", "data.val.val_sequences=1",
+    "dataset.val_sequences=1",
     "model.network.encoder.name=mobilenetv3_small_050", "model.network.encoder.weights=none",
     "model.network.encoder.input_px=64", "render.resolution=32", "trainer.max_steps=1",
     "trainer.val_check_interval=1", "trainer.check_val_every_n_epoch=null", "logger=none",

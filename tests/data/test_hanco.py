@@ -118,7 +118,7 @@ def test_arguments_are_checked(hanco: HanCoTree) -> None:
         ({"cameras": (8,)}, r"choose from 0\.\.7"),
         ({"split": "dev"}, "use 'train', 'val' or 'test'"),
         ({"split": "val"}, "give val_sequences"),
-        ({"val_sequences": 2}, "of 2 training sequences"),
+        ({"val_sequences": 2}, "there are 2 training sequences; hold out fewer"),
         ({"split": "test", "skip": ("a",)}, "leave skip out"),
     ):
         with pytest.raises(ValueError, match=message):

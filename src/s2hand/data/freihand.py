@@ -217,7 +217,10 @@ def _image_ids(split: Split, count: int, variants: Sequence[int], val_count: int
     if not variants or not set(variants) <= set(range(VARIANTS)):
         raise ValueError(f"variants={list(variants)}: choose from 0..{VARIANTS - 1}")
     if not 0 <= val_count < count:
-        raise ValueError(f"val_count={val_count}: of {count} training samples")
+        raise ValueError(
+            f"val_count={val_count}: there are {count} training samples; hold out fewer "
+            "(dataset.val_count=...), or none: 0, and data.val=null"
+        )
     first_val = count - val_count
     samples = {"train": np.arange(first_val), "val": np.arange(first_val, count)}
     if split not in samples:

@@ -161,7 +161,10 @@ def _in_split(
         return [name for name in there if not all(green[int(name)])]
     train = [name for name in there if any(green[int(name)])]
     if not 0 <= val_sequences < max(len(train), 1):
-        raise ValueError(f"val_sequences={val_sequences}: of {len(train)} training sequences")
+        raise ValueError(
+            f"val_sequences={val_sequences}: there are {len(train)} training sequences; hold out "
+            "fewer (dataset.val_sequences=...), or none: 0, and data.val=null"
+        )
     first = len(train) - val_sequences
     if split == "val" and not val_sequences:
         raise ValueError("split='val' is empty: give val_sequences, such as 50")
