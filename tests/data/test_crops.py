@@ -196,3 +196,14 @@ class TestPixels:
     def test_a_box_off_the_image_is_refused(self) -> None:
         with pytest.raises(ValueError, match="misses its image"):
             crop_image(Image.new("RGB", (100, 80)), np.array([200.0, 0.0, 50.0]), 64)
+
+
+def test_doubtful_keypoints_alone_still_say_how_large_the_hand_is() -> None:
+    """Where nothing is sure the box is that of sure keypoints; where some are, theirs."""
+    uv = np.random.default_rng(0).uniform(20, 200, (1, 21, 2))
+    uv[0, :5] = uv[0, :5] / 10 + 100
+    sure = detection_boxes(uv, np.full((1, 21), 0.9), 1.7)
+    np.testing.assert_allclose(detection_boxes(uv, np.full((1, 21), 0.04), 1.7), sure)
+    mixed = np.full((1, 21), 0.04)
+    mixed[0, :5] = 0.9
+    assert detection_boxes(uv, mixed, 1.7)[0, 2] < 0.3 * sure[0, 2]

@@ -14,7 +14,7 @@ from s2hand.data.detection_files import write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable
-from s2hand.data.joining import count_detections, join_detections
+from s2hand.data.joining import count_detections, join_detections, too_few
 
 NAMES = ["0/left", "0/right", "1/right"]
 UV = np.random.default_rng(0).uniform(20, 80, (3, 21, 2)).round(2)
@@ -106,6 +106,20 @@ def test_counts(table: FrameTable) -> None:
     counts = count_detections(found, table.sizes, keep_all=False, kept=1)
     assert counts == {
         "no keypoint detected": 1,
+        "fewer than 4 keypoints detected": 0,
         "detection off the image": 1,
         "with keypoints outside the image": 1,
     }
+
+
+def test_a_few_keypoints_are_no_hand() -> None:
+    sure = np.zeros((5, 21))
+    sure[0, :3], sure[1, :4] = 0.9, 0.9
+    sure[2] = 0.03  # all of them doubtful: a hand, whose size they tell
+    sure[3, 0], sure[3, 1:] = 0.9, 0.05
+    found = Detections(tuple("abcde"), np.full((5, 21, 2), 50.0), sure)
+    assert too_few(found).tolist() == [True, False, False, True, True]
+    counts = count_detections(found, np.full((5, 2), 100), keep_all=False, kept=2)
+    assert counts["no keypoint detected"] == 1
+    assert counts["fewer than 4 keypoints detected"] == 2
+    assert counts["detection off the image"] == 0

@@ -48,14 +48,14 @@ def detection_boxes(
 ) -> Float[np.ndarray, "n 3"]:
     """Confidence-weighted square boxes (our definition); NaN rows where nothing is detected.
 
-    With w = min(1, 2 c) each keypoint is first pulled towards the weighted mean m: p' = w p + (1 -
-    w) m. So one that the detector trusts (c >= 1/2) counts fully, a doubtful one partly, and one
+    Each keypoint is first pulled towards the weighted mean m: p' = w p + (1 - w) m, with the w of
+    :func:`weights`. So one that the detector trusts counts fully, a doubtful one partly, and one
     with confidence 0 not at all. The box is the square of side ``margin`` times the larger extent
     of the p', around the extent's middle.
     """
     if margin < 1:
         raise ValueError(f"margin={margin}: at least 1 (the bare keypoints), often 1.6 to 1.8")
-    weight = (2 * confidence).clip(max=1)[..., None]
+    weight = weights(confidence)[..., None]
     total = weight.sum(1, keepdims=True)
     mean = (weight * keypoints).sum(1, keepdims=True) / np.where(total > 0, total, 1)
     pulled = mean + weight * (keypoints - mean)
@@ -67,16 +67,26 @@ def detection_boxes(
     return boxes
 
 
+def weights(confidence: Float[np.ndarray, "n 21"]) -> Float[np.ndarray, "n 21"]:
+    """How much each keypoint counts, 0..1: fully from a confidence of 1/2 on (our definition).
+
+    In a frame where none reaches it, fully from the highest one on: doubtful keypoints of a hand
+    still say how large it is.
+    """
+    enough = confidence.max(-1, keepdims=True).clip(max=0.5)
+    return (confidence / np.where(enough > 0, enough, 1)).clip(max=1)
+
+
 def smooth_boxes(
     boxes: Float[np.ndarray, "n 3"],
-    weights: Float[np.ndarray, " n"],
+    trust: Float[np.ndarray, " n"],
     runs: Iterable[Int[np.ndarray, " m"]],
     sigma_frames: float,
 ) -> Float[np.ndarray, "n 3"]:
     """Smooth boxes over time, so that a video's crops do not jump; deterministic, no lag.
 
     Within each run of consecutive frames: centres by a Gaussian of ``sigma_frames`` (0 = none),
-    symmetric in time and weighted by ``weights``, the trust in each frame's box; sides by the same
+    symmetric in time and weighted by the ``trust`` in each frame's box; sides by the same
     Gaussian over a sliding maximum of its width, so that no crop gets smaller than its own hand
     asks for, also where a fist opens quickly.
     """
@@ -94,7 +104,7 @@ def smooth_boxes(
 
     for rows in runs:
         side = boxes[rows, 2]
-        x, y = (average(boxes[rows, i] + side / 2, weights[rows]) for i in (0, 1))
+        x, y = (average(boxes[rows, i] + side / 2, trust[rows]) for i in (0, 1))
         widest = sliding_window_view(np.pad(side, reach, mode="edge"), 2 * reach + 1).max(-1)
         side = average(widest, np.ones(len(rows)))
         smoothed[rows] = np.stack([x - side / 2, y - side / 2, side], -1)

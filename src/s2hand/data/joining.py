@@ -6,12 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
+from s2hand.data.crops import weights
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import NOT_YET, SIDES, Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.geometry.skeleton import NUM_JOINTS
+
+MIN_KEYPOINTS = 4
 
 
 def join_detections(
@@ -51,16 +54,26 @@ def join_detections(
     return Detections(tuple(table.names), keypoints, confidence, repaired=dict(counts))
 
 
+def too_few(found: Detections) -> Bool[np.ndarray, " n"]:
+    """Frames of which less is detected than MIN_KEYPOINTS that the crop could rely on.
+
+    Keypoints count by :func:`~s2hand.data.crops.weights`: a crop around two of them shows skin.
+    """
+    trusted = weights(found.confidence).sum(-1)
+    return np.asarray(trusted < MIN_KEYPOINTS)
+
+
 def count_detections(
     found: Detections, sizes: Int[np.ndarray, "n 2"], keep_all: bool, kept: int
 ) -> dict[str, int]:
     """Counts of frames dropped, flagged or repaired for their detections."""
     detected = found.confidence > 0
     outside = ((found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)).any(-1)
-    empty = int((~detected.any(-1)).sum())
+    empty, few = int((~detected.any(-1)).sum()), int(too_few(found).sum())
     return {
         "no keypoint detected": empty,
-        "detection off the image": 0 if keep_all else len(found) - empty - kept,
+        f"fewer than {MIN_KEYPOINTS} keypoints detected": few - empty,
+        "detection off the image": 0 if keep_all else len(found) - few - kept,
         "with keypoints outside the image": int((outside & detected).any(-1).sum()),
         **found.repaired,
     }

@@ -24,7 +24,7 @@ from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image, place_boxes
 from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable, recordings, runs
-from s2hand.data.joining import count_detections, join_detections
+from s2hand.data.joining import count_detections, join_detections, too_few
 from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.read_ahead import read_ahead
 from s2hand.data.texts import Texts
@@ -45,8 +45,9 @@ class RecordedDataset(HandDataset):
 
     Crops come from detections alone, by :func:`~s2hand.data.crops.place_boxes`, smoothed within
     runs of consecutive frames, the same in every run of the program. Frames without a usable
-    detection are dropped and counted in ``reasons``, or with ``keep_all`` cropped to the box that
-    the table gives, else to that of the frame before, else to the whole image.
+    detection (:func:`~s2hand.data.joining.too_few`) are dropped and counted in ``reasons``, or with
+    ``keep_all`` cropped to the box that the table gives, else to that of the frame before, else to
+    the whole image.
 
     Args:
         table: the frames.
@@ -233,8 +234,10 @@ def _place(
 ) -> Float[np.ndarray, "n 3"]:
     """Boxes (left, top, side), run by run."""
     keypoints, confidence = found.keypoints.copy(), found.confidence.copy()
+    few = too_few(found)
+    confidence[few] = 0
     if table.boxes is not None:
-        given = ~confidence.any(-1) & np.isfinite(table.boxes).all(-1)
+        given = few & np.isfinite(table.boxes).all(-1)
         corners = table.boxes[given].reshape(-1, 2, 2)
         keypoints[given], confidence[given] = corners[:, np.arange(NUM_JOINTS) % 2], 1.0
     boxes = np.full((len(keypoints), 3), np.nan)
