@@ -58,6 +58,7 @@ OWNERS = {
     "viser": {"view/server.py"},
     "av": {"data/decode.py", "export/movie.py"},
     "fsspec": {"data/packed.py"},
+    "ijson": {"data/youtube_labels.py"},
 }
 
 

@@ -13,28 +13,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
-from s2hand.data.checks import read_json
 from s2hand.data.crops import CROP_PX
 from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.intrinsics import full_intrinsics
 from s2hand.data.recorded import RecordedDataset
-from s2hand.geometry.skeleton import NUM_VERTICES
+from s2hand.data.youtube_labels import read_annotations
 
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
-LABEL_RADIUS_M = 0.06
-"""Root mean square distance of a label's vertices from their mean: that of a grown hand, stretched
-out, so that aligned errors read as millimetres of one (our definition)."""
 
 
 class YouTubeDataset(RecordedDataset):
@@ -53,8 +47,9 @@ class YouTubeDataset(RecordedDataset):
         horizontal_fov_deg: makes K, principal point in the middle of the picture.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
-        labels: give the annotated meshes as vertices, all of one size (:data:`LABEL_RADIUS_M`) and
-            one metre before the camera, and no joints (NaN).
+        labels: give the annotated meshes as vertices, all of one size
+            (:data:`~s2hand.data.youtube_labels.LABEL_RADIUS_M`) and one metre before the camera,
+            and no joints (NaN).
         skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
@@ -79,9 +74,9 @@ class YouTubeDataset(RecordedDataset):
         root = Path(root)
         if split not in ("train", "val", "test"):
             raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
-        table, dropped = _read_table(root, split, horizontal_fov_deg)
+        table, dropped = _read_table(root, split, horizontal_fov_deg, labels)
         super().__init__(
-            table if labels else replace(table, vertices=None),
+            table,
             detections,
             keep_all=split == "test",
             image_px=image_px,
@@ -94,62 +89,33 @@ class YouTubeDataset(RecordedDataset):
 
 
 def _read_table(
-    root: Path, split: Split, horizontal_fov_deg: float
+    root: Path, split: Split, horizontal_fov_deg: float, labels: bool
 ) -> tuple[FrameTable, dict[str, int]]:
     """The hands of a split by picture and side, and what is left out."""
     path = root / f"youtube_{split}.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; root holds it and the pictures")
-    content = read_json(path)
-    try:
-        images = {image["id"]: image for image in content["images"]}
-        hands = [(images[a["image_id"]], a) for a in content["annotations"]]
-        names = [_sample(image, hand) for image, hand in hands]
-        sizes = np.array([[int(i["width"]), int(i["height"])] for i, _ in hands]).reshape(-1, 2)
-        meshes = np.stack([_vertices(hand) for _, hand in hands]) if hands else np.empty(0)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: {type(error).__name__} {error}; expected images (name, width, height, id) "
-            "and annotations (vertices, is_left, image_id)"
-        ) from error
-    if not (sizes > 0).all():
-        raise ValueError(f"{path}: the size of a picture is not positive")
+    rows = read_annotations(path)
+    pictures = [picture.decode() for picture in rows["picture"].tolist()]
+    sides = ["left" if left else "right" for left in rows["left"].tolist()]
+    names = [
+        f"{PurePosixPath(picture).with_suffix('')}/{side}"
+        for picture, side in zip(pictures, sides, strict=True)
+    ]
     counts = Counter(names)
-    kept = [row for row in range(len(names)) if counts[names[row]] == 1]
+    kept = sorted((r for r, name in enumerate(names) if counts[name] == 1), key=names.__getitem__)
     if not kept:
         raise ValueError(f"{path}: no picture has one annotated hand of a side")
-    kept.sort(key=lambda row: names[row])
-    files = [root / hands[row][0]["name"] for row in kept]
+    files = [Path(root, pictures[row]) for row in kept]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{missing[0]}: no such picture ({len(missing)} of {len(files)})")
+    sizes = rows["size"][kept]
     table = FrameTable(
         names=[names[row] for row in kept],
         numbers=2 * np.arange(len(kept)),  # never one after the other
         files=files,
-        intrinsics=full_intrinsics(sizes[kept], None, None, horizontal_fov_deg, root).numpy(),
-        left=np.array([names[row].endswith("/left") for row in kept]),
+        intrinsics=full_intrinsics(sizes, None, None, horizontal_fov_deg, root).numpy(),
+        left=np.asarray(rows["left"][kept]),
         pictures=[names[row].rpartition("/")[0] for row in kept],
-        vertices=meshes[kept],
-        sizes=sizes[kept],
+        vertices=rows["vertices"][kept] if labels else None,
+        sizes=sizes,
     )
     return table, {"two hands of one side": len(names) - len(kept)}
-
-
-def _sample(image: Mapping[str, Any], hand: Mapping[str, Any]) -> str:
-    """The picture's path without suffix, and the side."""
-    file = PurePosixPath(image["name"])
-    if file.is_absolute() or ".." in file.parts:
-        raise ValueError(f"name {image['name']!r} leads out of the folder")
-    return f"{file.with_suffix('').as_posix()}/{'left' if hand['is_left'] else 'right'}"
-
-
-def _vertices(hand: Mapping[str, Any]) -> Float[np.ndarray, "778 3"]:
-    """The annotated mesh, LABEL_RADIUS_M large, at (0, 0, 1) m."""
-    vertices = np.asarray(hand["vertices"], np.float32)
-    if vertices.shape != (NUM_VERTICES, 3) or not np.isfinite(vertices).all():
-        raise ValueError(f"vertices of shape {vertices.shape}, expected finite (778, 3)")
-    vertices = vertices - vertices.mean(0)
-    radius = np.sqrt(np.square(vertices).sum(-1).mean())
-    if not radius > 0:
-        raise ValueError("vertices that are one point")
-    return vertices * (LABEL_RADIUS_M / radius) + np.array([0, 0, 1], np.float32)

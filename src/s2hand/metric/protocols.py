@@ -58,7 +58,7 @@ by wrist to middle finger's base, put together there, AUC over linspace(20, 50 m
 not comparable; of RHD both are published, so ``rhd`` gives both. ``interhand``: distances after the
 wrists are put together, over labelled joints. ``youtube`` (our definition): Procrustes-aligned
 vertices, of meshes whose size is not known and was set to that of
-:data:`s2hand.data.youtube.LABEL_RADIUS_M`."""
+:data:`s2hand.data.youtube_labels.LABEL_RADIUS_M`."""
 
 
 class BenchmarkMetrics(Metric):
