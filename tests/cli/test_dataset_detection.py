@@ -94,22 +94,28 @@ def test_but_not_where_both_are_wanted(tmp_path: Path, detector: Detector) -> No
 
 
 def test_it_goes_on_where_it_was_stopped(
-    tmp_path: Path, detector: Detector, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    detector: Detector,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     root, out = FIXTURES["ho3d"].write(tmp_path / "tree").root, tmp_path / "found.json"
     command = ["--dataset", "ho3d", str(root), "-o", str(out)]
     detector.stop_after = 5
     assert main(command) == 130
+    assert "the same command goes on" in capsys.readouterr().err
     assert not out.exists()
     notes = next(tmp_path.glob(".found.json.*.lines"))
     with notes.open("a") as file:
         file.write('{"cut sh')
+    detector.stop_after, detector.pictures = 2, 0
+    assert main(command) == 130  # what was cut short does not spoil what comes after it
     detector.stop_after, detector.pictures = None, 0
     with caplog.at_level(logging.WARNING):
         assert main(command) == 0
     total = len(read_detections(out))
-    assert detector.pictures == total - 5
-    assert f"5 of {total} hands were looked for before" in caplog.text
+    assert detector.pictures == total - 7
+    assert f"7 of {total} hands were looked for before" in caplog.text
     assert not notes.exists()
     before = out.read_bytes()
     detector.pictures = 0
@@ -150,7 +156,8 @@ def test_options_are_those_of_the_dataset(capsys: pytest.CaptureFixture[str]) ->
 def test_several_splits_in_one_file(tmp_path: Path, detector: Detector) -> None:
     root, out = FIXTURES["dexycb"].write(tmp_path / "tree").root, tmp_path / "found.json"
     splits = ["train", "val", "test"]
-    assert main(["--dataset", "dexycb", str(root), "-o", str(out), "--split", *splits]) == 0
+    chosen = ["--split", "train", "val", "--split", "test"]
+    assert main(["--dataset", "dexycb", str(root), "-o", str(out), *chosen]) == 0
     sizes = [len(FORMATS["dexycb"].make(root, out, split=split)) for split in splits]
     assert all(sizes)
     assert len(read_detections(out)) == sum(sizes)
@@ -164,3 +171,30 @@ def test_but_not_of_splits_that_name_their_frames_alike(
     assert main([*command, "--split", "train", "evaluation"]) == 1
     assert "write a file for each" in " ".join(capsys.readouterr().err.split())
     assert detector.pictures == 0
+
+
+def test_damaged_notes_are_named(
+    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
+    command = ["--dataset", "freihand", str(root), "-o", str(out)]
+    detector.stop_after = 2
+    assert main(command) == 130
+    notes = next(tmp_path.glob(".found.json.*.lines"))
+    notes.write_text("{" + notes.read_text())
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert str(notes) in said
+    assert "delete it to begin again" in said
+
+
+def test_another_model_begins_again(tmp_path: Path, detector: Detector) -> None:
+    root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
+    command = ["--dataset", "freihand", str(root), "-o", str(out)]
+    detector.stop_after = 2
+    assert main(command) == 130
+    other = tmp_path / "other.task"
+    other.write_bytes(b"another model")
+    detector.stop_after, detector.pictures = None, 0
+    assert main([*command, "--model", str(other)]) == 0
+    assert detector.pictures == len(read_detections(out))

@@ -6,6 +6,7 @@ and the same command goes on from there. Pictures are taken one by one, whatever
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,21 +67,23 @@ def detect_dataset(
     model = find_model(model)
     wanted = wanted_hands(name, root, splits, chosen)
     names = [row for rows in wanted.values() for row, _ in rows]
-    key = content_key(names=names, root=str(root.resolve()), detector=version(), views=len(VIEWS))
+    by = [version(), hashlib.sha256(model.read_bytes()).hexdigest(), len(VIEWS)]
+    key = content_key(names=names, root=str(root.resolve()), detector=by)
     notes = out.with_name(f".{out.name}.{key}.lines")
     rows = _read_notes(notes)
     if rows:
         _log.warning("%d of %d hands were looked for before: going on", len(rows), len(names))
     left = {file: hands for file, hands in wanted.items() if any(n not in rows for n, _ in hands)}
     with notes.open("a", encoding="utf-8") as lines:
-        for row in _look(left, model, f"looking for hands in {root.name}"):
-            lines.write(json.dumps(row) + "\n")
-            lines.flush()
+        for row, readable in _look(left, model, f"looking for hands in {root.name}"):
+            if readable:  # others are looked at again, when they may be mended
+                lines.write(json.dumps(row) + "\n")
+                lines.flush()
             rows.update(row)
     nothing = np.zeros((NUM_JOINTS, 3))
     found = np.stack([np.array(rows[row] or nothing) for row in names])
     write_detections(out, Detections(tuple(names), found[..., :2], found[..., 2]))
-    notes.unlink()
+    notes.unlink(missing_ok=True)
     return sum(bool(rows[row]) for row in names), len(names)
 
 
@@ -106,8 +109,9 @@ def wanted_hands(name: str, root: Path, splits: Sequence[str], chosen: Mapping[s
     return wanted
 
 
-def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[Rows]:
-    """What is found in each picture; one that cannot be read is named, and has no hand."""
+def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[tuple[Rows, bool]]:
+    """What is found in each picture; one that cannot be read is named, and has no hand (False)."""
+    unreadable: set[Path] = set()
 
     def pictures() -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
         for file in progress(wanted, doing, len(wanted), "picture"):
@@ -115,11 +119,13 @@ def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[Rows]:
                 yield np.asarray(read_image(file)), 0.0
             except (ValueError, OSError) as error:
                 _log.warning("no hand: %s", error)
+                unreadable.add(file)
                 yield np.zeros((64, 64, 3), np.uint8), 0.0
 
-    for hands, seen in zip(wanted.values(), search(pictures(), model, len(SIDES)), strict=True):
-        found = of_sides(seen, [side for _, side in hands])
-        yield {name: _row(hand) for (name, _), hand in zip(hands, found, strict=True)}
+    for file, seen in zip(wanted, search(pictures(), model, len(SIDES)), strict=True):
+        names, sides = zip(*wanted[file], strict=True)
+        found = [_row(hand) for hand in of_sides(seen, sides)]
+        yield dict(zip(names, found, strict=True)), file not in unreadable
 
 
 def _row(hand: FoundHand | None) -> list[list[float]]:
@@ -130,9 +136,17 @@ def _row(hand: FoundHand | None) -> list[list[float]]:
 
 
 def _read_notes(path: Path) -> Rows:
-    """What an earlier run has found; a last line that was cut short does not count."""
+    """What an earlier run has found; a last line that was cut short is taken away."""
     rows: Rows = {}
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else ():
-        if line.endswith("\n"):
+    if not path.exists():
+        return rows
+    whole, newline, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    try:
+        for line in whole.splitlines():
             rows.update(json.loads(line))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error}; this file of an earlier run is damaged, delete it to begin again"
+        ) from error
+    path.write_text(whole + newline, encoding="utf-8")
     return rows

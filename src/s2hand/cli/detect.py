@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except KeyboardInterrupt as error:
-        return ended(error, "; nothing was written")
+        kept = "; the same command goes on from here" if options.dataset else ""
+        return ended(error, kept or "; nothing was written")
     except EXPECTED as error:
         return ended(error)
     return 0
@@ -99,7 +100,7 @@ def _detect_dataset(options: argparse.Namespace, console: Console) -> None:
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     chosen = {name: getattr(options, name) for name in options.of_dataset}
-    splits = chosen.pop("split")
+    splits = chosen.pop("split") or ["train"]
     found, frames = detect_dataset(
         options.dataset, options.source, splits, chosen, out, options.model
     )
@@ -127,7 +128,7 @@ def _parser(dataset: Format | None = None) -> argparse.ArgumentParser:
     options = []
     for flag, how in dataset.options:
         if flag == "--split":
-            options.append(add(flag, **how | {"nargs": "+", "default": ["train"]}))
+            options.append(add(flag, **how | {"nargs": "+", "action": "extend", "default": None}))
         elif flag != "--labels":  # detection reads none
             options.append(add(flag, **how))
     parser.set_defaults(of_dataset=[option.dest for option in options])

@@ -60,6 +60,8 @@ def message(error: BaseException) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))
     if isinstance(error, OmegaConfBaseException) and missing:
         return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
+    if "No supported gpu backend" in str(error):
+        return "torch finds no GPU here: add trainer=cpu, or see docs/gpu.md"
     if lost_process(error):
         return (
             "another process of this run is gone; its own message, or the system's log, says why. "

@@ -82,10 +82,16 @@ class FreiHandDataset(HandDataset):
         self.leaderboard = "freihand" if split == "evaluation" else None
         if self._prefix == "evaluation" and skip:
             raise ValueError("skip: evaluation keeps every image, the submission's order matters")
-        K = read_rows(self.root / f"{self._prefix}_K.json", (3, 3))
-        check_intrinsics(K, np.full((len(K), 2), CROP_PX), self.root / f"{self._prefix}_K.json")
+        path = self.root / f"{self._prefix}_K.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; root holds training/, evaluation/ and the *_K.json files"
+            )
+        K = read_rows(path, (3, 3))
+        check_intrinsics(K, np.full((len(K), 2), CROP_PX), path)
         ids = _image_ids(split, len(K), variants, val_count)
-        ids = ids[~np.isin([f"{i:08d}" for i in ids], list(skip))]
+        skipped = np.isin([f"{i:08d}" for i in ids], list(skip))
+        ids = ids[~skipped]
         found = self._join(detections, [f"{i:08d}" for i in ids])
         detected, strange = found.confidence.any(-1), np.zeros(len(ids), bool)
         self._labels = self._read_labels(len(K)) if labels else None
@@ -97,7 +103,10 @@ class FreiHandDataset(HandDataset):
         keep_all = split == "evaluation" or detections is NOT_YET
         kept = np.flatnonzero((detected & ~strange) | keep_all)
         if not len(kept):
-            raise ValueError(f"{self.root}: no image in split {split!r} has a detected keypoint")
+            raise ValueError(
+                f"{self.root}: no image in split {split!r} has a detected keypoint and labels that "
+                "are a hand's"
+            )
 
         self._names = Texts(found.names[row] for row in kept)
         self._annotations = ids[kept] % len(K)
@@ -107,7 +116,7 @@ class FreiHandDataset(HandDataset):
         outside = ((found.keypoints < -0.5) | (found.keypoints > CROP_PX - 0.5)).any(-1)
         self.reasons = {
             "no keypoint detected": int((~detected).sum()),
-            "in the skip list": len(skip),
+            "in the skip list": int(skipped.sum()),
             "with keypoints outside the image": int(
                 (outside & (found.confidence > 0)).any(-1).sum()
             ),

@@ -25,7 +25,7 @@ JOINTS: Layout = {"joints": ("<f8", (NUM_JOINTS, 3))}
 def read_meta(path: Path) -> tuple[list[list[bool]], list[list[bool]]]:
     """``is_train`` and ``is_valid`` of every frame of every sequence."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it says which frames are for training")
+        raise FileNotFoundError(f"{path}: no such file; root holds rgb/, calib/, xyz/ and it")
     content = read_json(path)
     lists: list[Any] = []
     for key in ("is_train", "is_valid"):

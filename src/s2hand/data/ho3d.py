@@ -81,7 +81,8 @@ class Ho3dDataset(RecordedDataset):
         listed = read_list(folder.with_suffix(".txt"))
         if not evaluation:
             listed = _in_split(listed, split, val_every)
-        names = [name for name in listed if name not in set(skip)]
+        skipped = set(skip)
+        names = [name for name in listed if name not in skipped]
         table, dropped = _read_table(folder, names, evaluation)
         if labels and evaluation:
             joints, vertices = read_truth(root, len(names))

@@ -38,7 +38,7 @@ def strange_labels(
     lengths = _bone_lengths(joints)
     strange = np.asarray((lengths > MAX_BONE_M).any(-1))
     if vertices is not None:
-        reach = np.abs(vertices - joints[:, :1]).max((1, 2))
+        reach = np.linalg.norm(vertices - joints[:, :1], axis=-1).max(-1)
         strange |= reach > MAX_MESH_M
     if recordings is not None:
         order = np.argsort(recordings, kind="stable")

@@ -113,11 +113,10 @@ class RecordedDataset(HandDataset):
         found = join_detections(detections, table, required=not keep_all)
         boxes = _place(table, found, sizes, margin, smooth_frames, keep_all)
         kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        self.reasons = {
-            **dropped,
-            **strange,
-            **count_detections(found, sizes, keep_all, len(kept)),
-        }
+        counts = {}
+        if detections is not NOT_YET:
+            counts = count_detections(found, sizes, keep_all, len(kept))
+        self.reasons = {**dropped, **strange, **counts}
         """How many frames were dropped (not with ``keep_all``), flagged or repaired, and why."""
         if table.joints is not None:
             self.reasons |= count_far(table.joints, table.intrinsics, found)
