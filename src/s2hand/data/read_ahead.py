@@ -25,7 +25,7 @@ def read_ahead(
     where they are not in memory yet. They parse one after the other, as Python does: where nothing
     has to be waited for, nothing is gained.
 
-    An error of ``read`` is raised where its source comes in the order; then, and when the caller
+    An error of ``read`` is raised where its chunk comes in the order; then, and when the caller
     stops early (``close``, Ctrl-C), what is not begun is not read.
     """
     size = min(max(len(sources) // (4 * threads), 1), MAX_CHUNK)
