@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -88,13 +88,13 @@ def read_label_file(path: Path) -> Float[np.ndarray, "n 21 3"]:
         raise FileNotFoundError(f"{path}: no such label file; unpack labels/ beside images/")
     if (size := path.stat().st_size) > MAX_LABEL_BYTES:
         raise ValueError(f"{path}: {size} bytes, which is too large for a label file of STB")
-    content = io.BytesIO(read_verified(path))
+    content: Any = io.BytesIO(read_verified(path))  # which scipy takes, whatever its types say
     try:
-        listed = {name: (shape, kind) for name, shape, kind in whosmat(content)}  # type: ignore[arg-type]
+        listed = {name: (shape, kind) for name, shape, kind in whosmat(content)}
         shape, kind = listed.get("handPara", ((), "missing"))
         if kind not in ("double", "single") or len(shape) != 3 or shape[:2] != (3, NUM_JOINTS):
             raise ValueError(f"handPara is {kind} {shape}; expected double (3, 21, frames)")
-        values = loadmat(content, variable_names=["handPara"])["handPara"]  # type: ignore[arg-type]
+        values = loadmat(content, variable_names=["handPara"])["handPara"]
         points = np.asarray(values, np.float64).transpose(2, 1, 0)
         if points.shape != (shape[2], NUM_JOINTS, 3):
             raise ValueError(f"handPara has shape {values.shape}, its header says {shape}")
