@@ -99,15 +99,7 @@ class RecordedDataset(HandDataset):
         keep_all |= detections is NOT_YET
         if table.sizes is None:
             table = replace(table, sizes=np.full((len(table.names), 2), self.image_size))
-        check_intrinsics(table.intrinsics, table.sizes, source, table.names)  # type: ignore[arg-type]
-        for points in (table.joints, table.vertices):
-            if points is not None:
-                check_depth(points, source, table.names)
-        strange: dict[str, int] = {}
-        if table.joints is not None:
-            rows = strange_labels(table.joints, table.vertices, recordings(table))
-            strange = count_strange(rows, source, table.names)
-            table = table if keep_all else table.rows(np.flatnonzero(~rows))
+        table, strange = _checked(table, source, keep_all)
         sizes = table.sizes
         assert sizes is not None
         found = join_detections(detections, table, required=not keep_all)
@@ -221,6 +213,24 @@ class RecordedDataset(HandDataset):
             )
         crop = crop_image(image, self._boxes[index], self.image_px)
         return (crop[:, ::-1] if self.is_left(index) else crop).copy()
+
+
+def _checked(table: FrameTable, source: str, keep_all: bool) -> tuple[FrameTable, dict[str, int]]:
+    """The frames whose labels are a hand's, with ``keep_all`` all, and how many are not.
+
+    Raises:
+        ValueError: for cameras that are none, and labels behind them.
+    """
+    assert table.sizes is not None
+    check_intrinsics(table.intrinsics, table.sizes, source, table.names)
+    for points in (table.joints, table.vertices):
+        if points is not None:
+            check_depth(points, source, table.names)
+    if table.joints is None:
+        return table, {}
+    strange = strange_labels(table.joints, table.vertices, recordings(table))
+    counts = count_strange(strange, source, table.names)
+    return table if keep_all else table.rows(np.flatnonzero(~strange)), counts
 
 
 def _place(
