@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from s2hand.checksums import file_stamp
+from s2hand.data.base import content_key
+from s2hand.files import default_root
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of an array -> (numpy dtype, shape of one frame's row)."""
@@ -54,8 +58,27 @@ def write_cache(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def open_cache(folder: Path, frames: int, layout: Layout) -> dict[str, np.ndarray]:
-    """The arrays of a complete cache, memory-mapped read-only.
+def read_once(
+    kind: str,
+    version: int,
+    files: Sequence[Path],
+    layout: Layout,
+    read: Callable[[], tuple[int, Iterable[Mapping[str, np.ndarray]]]],
+) -> dict[str, np.ndarray]:
+    """The rows that ``read`` makes of some files, and how many they are; read once, then cached.
+
+    The key changes with the ``version`` of the layout and with the files' stamps.
+    """
+    key = content_key(version=version, files=[file_stamp(file) for file in files])
+    folder = default_root() / f"{kind}-{key}"
+    if not folder.is_dir():
+        count, rows = read()
+        write_cache(folder, count, layout, rows)
+    return open_cache(folder, None, layout)
+
+
+def open_cache(folder: Path, frames: int | None, layout: Layout) -> dict[str, np.ndarray]:
+    """The arrays of a complete cache, memory-mapped read-only; None: as many rows as the first has.
 
     Raises:
         ValueError: if an array is not what the layout says, naming the file.
@@ -67,6 +90,7 @@ def open_cache(folder: Path, frames: int, layout: Layout) -> dict[str, np.ndarra
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: {error}; delete {folder} to make it anew") from error
+        frames = len(array) if frames is None and array.ndim else frames
         if array.shape != (frames, *shape) or array.dtype != np.dtype(dtype):
             raise ValueError(
                 f"{path} holds {array.dtype} {array.shape}, not {dtype} {(frames, *shape)}; "

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.checksums import file_stamp
-from s2hand.data.base import content_key
-from s2hand.data.cache import Layout, open_cache, write_cache
+from s2hand.data.cache import Layout, read_once
 from s2hand.data.checks import read_json
-from s2hand.files import default_root
 from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
 
 HAND_TYPES = ("right", "left", "interacting")
@@ -50,13 +47,12 @@ def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; root holds annotations/ and images/")
-    key = content_key(version=_VERSION, files=[file_stamp(path) for path in paths])
-    cached = default_root() / f"interhand-labels-{key}"
-    if not cached.is_dir():
+
+    def read() -> tuple[int, list[dict[str, np.ndarray]]]:
         rows = _rows(*paths)
-        write_cache(cached, len(rows["file"]), _LAYOUT, [rows])
-    files = np.load(cached / "file.npy", mmap_mode="r", allow_pickle=False)
-    return open_cache(cached, len(files), _LAYOUT)
+        return len(rows["file"]), [rows]
+
+    return read_once("interhand-labels", _VERSION, paths, _LAYOUT, read)
 
 
 def _rows(data: Path, camera: Path, joint_3d: Path) -> dict[str, np.ndarray]:

@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from s2hand.checksums import file_stamp
-from s2hand.data.base import content_key
-from s2hand.data.cache import Layout, open_cache, write_cache
-from s2hand.files import default_root
+from s2hand.data.cache import Layout, read_once
 from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
 from s2hand.pickles import NUMPY, Array, read_pickle, to_array
 
@@ -41,15 +38,14 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; root must hold training/ and evaluation/")
-    key = content_key(version=_VERSION, file=file_stamp(path))
-    folder = default_root() / f"rhd-labels-{key}"
-    if not folder.is_dir():
+
+    def read() -> tuple[int, Iterator[dict[str, np.ndarray]]]:
         content = read_pickle(path, NUMPY, MAX_ANNOTATION_BYTES, "an annotation file of RHD")
         if not isinstance(content, dict) or not content:
             raise ValueError(f"{path} holds no dict of pictures; is this RHD's anno file?")
-        write_cache(folder, len(content), _LAYOUT, _rows(path, content))
-    pictures = np.load(folder / "picture.npy", mmap_mode="r", allow_pickle=False)
-    return open_cache(folder, len(pictures), _LAYOUT)
+        return len(content), _rows(path, content)
+
+    return read_once("rhd-labels", _VERSION, [path], _LAYOUT, read)
 
 
 def _rows(path: Path, content: Mapping[Any, Any]) -> Iterator[dict[str, np.ndarray]]:

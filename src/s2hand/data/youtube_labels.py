@@ -11,10 +11,8 @@ import ijson
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.checksums import file_stamp, read_verified
-from s2hand.data.base import content_key
-from s2hand.data.cache import Layout, open_cache, write_cache
-from s2hand.files import default_root
+from s2hand.checksums import read_verified
+from s2hand.data.cache import Layout, read_once
 from s2hand.geometry.skeleton import NUM_VERTICES
 
 LABEL_RADIUS_M = 0.06
@@ -44,9 +42,8 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; root holds it and the pictures")
-    key = content_key(version=_VERSION, file=file_stamp(path))
-    cached = default_root() / f"youtube-labels-{key}"
-    if not cached.is_dir():
+
+    def read() -> tuple[int, list[dict[str, np.ndarray]]]:
         try:
             rows = list(_rows(read_verified(path)))
         except (KeyError, TypeError, AttributeError, ValueError, ijson.JSONError) as error:
@@ -54,9 +51,9 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
                 f"{path}: {type(error).__name__} {error}; expected images (name, width, height, "
                 "id) and annotations (vertices, is_left, image_id)"
             ) from error
-        write_cache(cached, len(rows), _LAYOUT, rows)
-    count = len(np.load(cached / "left.npy", mmap_mode="r", allow_pickle=False))
-    return open_cache(cached, count, _LAYOUT)
+        return len(rows), rows
+
+    return read_once("youtube-labels", _VERSION, [path], _LAYOUT, read)
 
 
 def _rows(content: bytes) -> Iterator[dict[str, np.ndarray]]:
