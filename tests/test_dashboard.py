@@ -42,7 +42,12 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def runs(folder: Path) -> list[Any]:
-    """Every offline run below a folder, oldest first."""
+    """Every offline run below a folder, oldest first.
+
+    ``wandb.finish`` returns before wandb's process has written the run's file; ``teardown`` waits
+    for the end of that process.
+    """
+    wandb.teardown()
     read_run = importlib.import_module("offline_run").read_run
     return [read_run(path) for path in sorted(folder.rglob("offline-run-*"))]
 
