@@ -48,6 +48,15 @@ def test_the_same_file_is_read_and_one_that_is_not_listed_too(tree: Path) -> Non
     assert read_verified(tree / "K.json") == b"other"
 
 
+def test_a_picture_that_its_detections_know_is_compared_without_a_list(tree: Path) -> None:
+    picture = tree / "rgb" / "0.jpg"
+    assert read_verified(picture, hashlib.sha256(b"picture").digest()) == b"picture"
+    assert read_verified(picture, bytes(32)) == b"picture"  # one that they do not know
+    with pytest.raises(ValueError, match="run the detection again") as error:
+        read_verified(picture, hashlib.sha256(b"another").digest())
+    assert str(picture) in str(error.value)
+
+
 def test_the_nearest_list_that_knows_the_file_counts(tree: Path) -> None:
     listed(tree, "K.json", "rgb/0.jpg")
     (tree / "rgb" / "0.jpg").write_bytes(b"new picture")

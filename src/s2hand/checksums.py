@@ -3,7 +3,8 @@
 A flipped byte of a picture, another digit in a label, two files that changed places: every parser
 takes them for data. Where a file ``SHA256SUMS`` lies beside a data file or in a folder above it,
 and lists it, the file is compared before anything of it is used. It is in the format of the common
-tools: ``sha256sum`` writes and checks it without this package (docs/formats.md).
+tools: ``sha256sum`` writes and checks it without this package (docs/formats.md). Files of
+detections can hold the checksums of the pictures that they were made of.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 
 
-def read_verified(path: Path) -> bytes:
+def read_verified(path: Path, detected: bytes = b"") -> bytes:
     """The bytes of a file, compared with the checksum that is listed for it, if there is one.
+
+    Args:
+        path: the file.
+        detected: of a picture, the SHA-256 that its detections know it by; none, or zeros, if they
+            do not.
 
     Raises:
         OSError: if it cannot be read.
@@ -28,10 +34,18 @@ def read_verified(path: Path) -> bytes:
     """
     content = path.read_bytes()
     sums, listed = _listed(path)
-    if listed and hashlib.sha256(content).digest() != listed:
+    if not listed and not any(detected):
+        return content
+    digest = hashlib.sha256(content).digest()
+    if listed and digest != listed:
         raise ValueError(
             f"{path} is not the file that {sums} lists: it is damaged or another one; fetch it "
             f"again, or if the change is meant, write {SUMS} anew"
+        )
+    if any(detected) and digest != detected:
+        raise ValueError(
+            f"{path} is not the picture that its keypoints were detected in: it is damaged or "
+            "another one; fetch it again, or if the change is meant, run the detection again"
         )
     return content
 

@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.datasets import FORMATS as FIXTURES
 from s2hand.cli import dataset_detection
+from s2hand.cli.data import main as check
 from s2hand.cli.data_formats import FORMATS
 from s2hand.cli.dataset_detection import wanted_hands
 from s2hand.cli.detect import main
@@ -68,6 +69,27 @@ def test_what_is_written_is_what_the_dataset_joins(
         side = "left" if dataset.is_left(i) else "right"
         row = found.names.index(dataset.detection_name(i))
         np.testing.assert_allclose(found.keypoints[row], GRID + PLACE[side], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_pictures_that_changed_places_since_are_refused(
+    name: str, tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = FIXTURES[name].write(tmp_path / "tree").root, tmp_path / "found.json"
+    assert main(["--dataset", name, str(root), "-o", str(out), "--split", "train"]) == 0
+    dataset = FORMATS[name].make(root, out, split="train")
+    first = dataset.path(0)
+    other = next(dataset.path(i) for i in range(len(dataset)) if dataset.path(i) != first)
+    content = first.read_bytes()
+    first.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="not the picture that its keypoints were detected in"):
+        dataset[0]
+    capsys.readouterr()
+    assert check(["check", name, str(root), "--detections", str(out)]) == 1
+    told = capsys.readouterr().out
+    assert str(first) in told
+    assert str(other) in told
 
 
 def test_a_hand_taken_for_the_other_one_is_the_one_that_is_there(

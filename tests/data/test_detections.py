@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,27 @@ class TestOwn:
         content = json.loads((tmp_path / "own.json").read_text())
         assert content["schema"] == SCHEMA
         assert content["frames"][1]["keypoints"] == []
+
+    def test_checksums_of_images_make_the_round_trip(self, tmp_path: Path) -> None:
+        sums = np.arange(96, dtype=np.uint8).reshape(3, 32)
+        sums[1] = 0
+        found = replace(some(3), image_sha256=sums)
+        write_detections(tmp_path / "own.json", found)
+        frames = json.loads((tmp_path / "own.json").read_text())["frames"]
+        assert frames[2]["sha256"] == bytes(range(64, 96)).hex()
+        assert "sha256" not in frames[1]
+        again = read_detections(tmp_path / "own.json")
+        np.testing.assert_array_equal(again.image_sha256, sums)
+        assert again.fingerprint == found.fingerprint != some(3).fingerprint
+        turned = again.of_images(again.names[::-1])
+        np.testing.assert_array_equal(turned.image_sha256, sums[::-1])
+
+    @pytest.mark.parametrize("value", ["12", 7, "g" * 64])
+    def test_what_is_no_checksum_is_refused(self, tmp_path: Path, value: object) -> None:
+        frames = [{"name": "a", "keypoints": [], "sha256": value}]
+        (tmp_path / "own.json").write_text(json.dumps({"schema": SCHEMA, "frames": frames}))
+        with pytest.raises(ValueError, match=r"'a' has sha256 .*expected 64 hex digits"):
+            read_detections(tmp_path / "own.json")
 
     def test_the_other_side_is_refused(self, tmp_path: Path) -> None:
         write_detections(tmp_path / "own.json", some(1, side="left"))

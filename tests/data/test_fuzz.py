@@ -1,9 +1,10 @@
 """Random damage to every dataset's files: an error that names a path, or a counted, missing frame.
 
 One case damages one file (cuts it short, flips bytes, deletes it, swaps it with another of its
-kind), opens the dataset and reads every frame. What no parser and no plausibility can tell from
-the truth (pixels of a picture, the file of a frame beside it) has to be told where the dataset's
-checksums are written down: such a case is opened again with ``SHA256SUMS`` of the undamaged files.
+kind), opens the dataset and reads every frame. Its detections know the pictures by their checksums,
+as those of ``s2hand-detect --dataset`` do. What no parser and no plausibility can tell from the
+truth (labels of the frame beside it) has to be told where the dataset's checksums are written down:
+such a case is opened again with ``SHA256SUMS`` of the undamaged files.
 What fails says ``dataset-seed``; to see one case again:
 ``pytest "tests/data/test_fuzz.py::test_damage_is_told[dataset-seed]"``.
 """
@@ -24,6 +25,8 @@ import torch
 from fixtures.datasets import FORMATS, detections_of
 from s2hand.checksums import SUMS
 from s2hand.data.base import HandDataset
+from s2hand.data.detection_files import write_detections
+from s2hand.data.detections import NOT_YET, Detections
 
 CASES = 63
 """Of each dataset: 504 in all."""
@@ -55,9 +58,10 @@ def tree(name: str, folder: Callable[[str], Path]) -> Tree:
     """Written and read once."""
     if name not in _trees:
         made = FORMATS[name].write(folder(name) / "tree")
-        detections = detections_of(made)
-        dataset = FORMATS[name].read(made.root, detections)
         top = made.root.parent
+        detections = top / "found.json"
+        write_detections(detections, knowing_pictures(name, made))
+        dataset = FORMATS[name].read(made.root, detections)
         digests = {
             path.relative_to(top).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(top.rglob("*")) if path.is_file()
@@ -67,6 +71,21 @@ def tree(name: str, folder: Callable[[str], Path]) -> Tree:
         where = made.root.relative_to(top), detections.relative_to(top)
         _trees[name] = Tree(top, *where, samples(dataset), reasons, sums)
     return _trees[name]
+
+
+def knowing_pictures(name: str, made: Any) -> Detections:
+    """What was detected in the frames of a tree, with the checksums of their pictures."""
+    dataset, every = (FORMATS[name].read(made.root, d) for d in (detections_of(made), NOT_YET))
+    rows = {frame: row for row, frame in enumerate(dataset.names)}
+    keypoints, confidence = np.zeros((len(every), 21, 2)), np.zeros((len(every), 21))
+    for i, frame in enumerate(every.names):
+        if frame in rows:
+            keypoints[i] = dataset._keypoints[rows[frame]]
+            confidence[i] = dataset._confidence[rows[frame]]
+    sums = [hashlib.sha256(every.path(i).read_bytes()).digest() for i in range(len(every))]
+    names = tuple(every.detection_name(i) for i in range(len(every)))
+    images = np.frombuffer(b"".join(sums), np.uint8).reshape(-1, 32)
+    return Detections(names, keypoints, confidence, image_sha256=images)
 
 
 def samples(dataset: HandDataset) -> dict[str, Any]:

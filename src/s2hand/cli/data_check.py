@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +34,8 @@ def check_frames(options: argparse.Namespace, console: Console) -> int:
     """Own pictures or video."""
     unreadable = {}
     if options.source.is_dir():
-        unreadable = _unreadable(Pictures(options.source).files)
+        pictures = Pictures(options.source).files
+        unreadable = _unreadable(pictures, lambda i: read_image(pictures[i]))
     dataset = FramesDataset(
         options.source,
         options.detections,
@@ -53,7 +54,8 @@ def check_published(options: argparse.Namespace, console: Console) -> int:
     chosen = {name: getattr(options, name) for name in options.of_dataset}
     dataset = FORMATS[options.format].make(options.root, options.detections, **chosen)
     files = [dataset.path(i) for i in range(len(dataset))]
-    return _report(options, console, dataset, dataset.reasons, files, _unreadable(files))
+    unreadable = _unreadable(files, dataset.picture)
+    return _report(options, console, dataset, dataset.reasons, files, unreadable)
 
 
 def check_packed(options: argparse.Namespace, console: Console) -> int:
@@ -70,12 +72,12 @@ def check_packed(options: argparse.Namespace, console: Console) -> int:
     return _report(options, console, dataset, {}, names, damaged)
 
 
-def _unreadable(files: Sequence[Path]) -> dict[Path, str]:
-    """Images that cannot be decoded, and why."""
+def _unreadable(files: Sequence[Path], read: Callable[[int], object]) -> dict[Path, str]:
+    """Images that cannot be used, and why: what reading the file of each number says."""
     bad = {}
-    for file in progress(files, "reading images", len(files), "image"):
+    for i, file in progress(enumerate(files), "reading images", len(files), "image"):
         try:
-            read_image(file)
+            read(i)
         except (ValueError, OSError) as error:
             bad[file] = str(error)
     return bad

@@ -35,8 +35,9 @@ _log = logging.getLogger(__name__)
 
 Wanted = Mapping[Path, Sequence[tuple[str, Side]]]
 """The hands that are wanted of each picture: the names of their rows, and their sides."""
-Rows = dict[str, list[list[float]]]
-"""By name: 21 x (x, y, confidence), or nothing where no hand was found."""
+UNKNOWN = 64 * "0"
+Rows = dict[str, tuple[list[list[float]], str]]
+"""By name: 21 x (x, y, confidence), or nothing where no hand was found; SHA-256 of the picture."""
 
 
 def detect_dataset(
@@ -81,10 +82,13 @@ def detect_dataset(
                 lines.flush()
             rows.update(row)
     nothing = np.zeros((NUM_JOINTS, 3))
-    found = np.stack([np.array(rows[row] or nothing) for row in names])
-    write_detections(out, Detections(tuple(names), found[..., :2], found[..., 2]))
+    found = np.stack([np.array(rows[row][0] or nothing) for row in names])
+    sums = np.array([list(bytes.fromhex(rows[row][1])) for row in names], np.uint8)
+    write_detections(
+        out, Detections(tuple(names), found[..., :2], found[..., 2], image_sha256=sums)
+    )
     notes.unlink(missing_ok=True)
-    return sum(bool(rows[row]) for row in names), len(names)
+    return sum(bool(rows[row][0]) for row in names), len(names)
 
 
 def wanted_hands(name: str, root: Path, splits: Sequence[str], chosen: Mapping[str, Any]) -> Wanted:
@@ -111,21 +115,22 @@ def wanted_hands(name: str, root: Path, splits: Sequence[str], chosen: Mapping[s
 
 def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[tuple[Rows, bool]]:
     """What is found in each picture; one that cannot be read is named, and has no hand (False)."""
-    unreadable: set[Path] = set()
+    sums: dict[Path, str] = {}
 
     def pictures() -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
         for file in progress(wanted, doing, len(wanted), "picture"):
             try:
-                yield np.asarray(read_image(file)), 0.0
+                picture = np.asarray(read_image(file))
+                sums[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+                yield picture, 0.0
             except (ValueError, OSError) as error:
                 _log.warning("no hand: %s", error)
-                unreadable.add(file)
                 yield np.zeros((64, 64, 3), np.uint8), 0.0
 
     for file, seen in zip(wanted, search(pictures(), model, len(SIDES)), strict=True):
         names, sides = zip(*wanted[file], strict=True)
-        found = [_row(hand) for hand in of_sides(seen, sides)]
-        yield dict(zip(names, found, strict=True)), file not in unreadable
+        found = [(_row(hand), sums.get(file, UNKNOWN)) for hand in of_sides(seen, sides)]
+        yield dict(zip(names, found, strict=True)), file in sums
 
 
 def _row(hand: FoundHand | None) -> list[list[float]]:

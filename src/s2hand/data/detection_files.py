@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from s2hand.data.checks import read_json
-from s2hand.data.detection_rows import distinct_names, image_size, keypoint_row
+from s2hand.data.detection_rows import checksums, distinct_names, image_size, keypoint_row
 from s2hand.data.detection_tracks import (
     TRACKS_SCHEMA,
     TrackInfo,
@@ -99,6 +99,9 @@ def write_detections(path: str | Path, detections: Detections) -> None:
         {"name": name, "keypoints": row.tolist() if row[:, 2].any() else []}
         for name, row in zip(detections.names, rows, strict=True)
     ]
+    if detections.image_sha256 is not None:
+        for frame, digest in zip(frames, detections.image_sha256, strict=True):
+            frame |= {"sha256": digest.tobytes().hex()} if digest.any() else {}
     content = {
         "schema": SCHEMA,
         "side": detections.side,
@@ -128,6 +131,7 @@ def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
         image_size=image_size(path, content.get("image_size")),
         side=content.get("side"),
         source=str(path),
+        image_sha256=checksums(path, names, [frame.get("sha256") for frame in frames]),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from s2hand.geometry.skeleton import NUM_JOINTS
 
@@ -43,6 +44,23 @@ def image_size(path: Path, value: Any) -> tuple[int, int] | None:
     ):
         return int(value[0]), int(value[1])
     raise ValueError(f"{path}: image_size {value!r}; give [width, height] in pixels")
+
+
+def checksums(
+    path: Path, names: Sequence[str], values: Sequence[Any]
+) -> UInt8[np.ndarray, "n 32"] | None:
+    """SHA-256 of images, of 64 hex digits each; zeros for None, and None if there are no others."""
+    if not any(value is not None for value in values):
+        return None
+    rows = np.zeros((len(names), 32), np.uint8)
+    for row, name, value in zip(rows, names, values, strict=True):
+        if value is not None:
+            if not (isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value)):
+                raise ValueError(
+                    f"{path}: {name!r} has sha256 {value!r:.80}; expected 64 hex digits, or none"
+                )
+            row[:] = np.frombuffer(bytes.fromhex(value), np.uint8)
+    return rows
 
 
 def distinct_names(path: Path, names: Sequence[Any]) -> tuple[str, ...]:

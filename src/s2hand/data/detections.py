@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from s2hand.geometry.skeleton import NUM_JOINTS
 
@@ -43,6 +43,8 @@ class Detections:
     """``right`` or ``left``, where the file says so."""
     source: str = "detections"
     """The file, for messages."""
+    image_sha256: UInt8[np.ndarray, "n 32"] | None = None
+    """SHA-256 of the file of each image, zeros where it is unknown; None where it is of all."""
     repaired: dict[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +54,11 @@ class Detections:
             raise ValueError(
                 f"{self.source}: {len(keypoints)} rows of keypoints, {len(confidence)} of "
                 f"confidences and {len(self.names)} names; they must be equally many"
+            )
+        if self.image_sha256 is not None and self.image_sha256.shape != (len(self.names), 32):
+            raise ValueError(
+                f"{self.source}: image_sha256 of shape {self.image_sha256.shape}, "
+                f"expected {(len(self.names), 32)}"
             )
         if self.side not in (None, *SIDES):
             raise ValueError(f"{self.source}: side {self.side!r}; use 'right' or 'left'")
@@ -76,10 +83,11 @@ class Detections:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any name, coordinate or confidence."""
+        """16 hex digits that change with any name, coordinate, confidence or image's checksum."""
         digest = hashlib.sha256(json.dumps([self.names, self.image_size, self.side]).encode())
-        for array in (self.keypoints, self.confidence):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.keypoints, self.confidence, self.image_sha256):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
     def of_images(self, names: Sequence[str]) -> Detections:
@@ -153,8 +161,14 @@ class Detections:
         return replace(self, keypoints=scaled, image_size=None)
 
     def _select(self, names: Sequence[str], rows: list[int]) -> Detections:
-        keypoints, confidence = self.keypoints[rows], self.confidence[rows]
-        return replace(self, names=tuple(names), keypoints=keypoints, confidence=confidence)
+        sums = self.image_sha256
+        return replace(
+            self,
+            names=tuple(names),
+            keypoints=self.keypoints[rows],
+            confidence=self.confidence[rows],
+            image_sha256=None if sums is None else sums[rows],
+        )
 
     def _unmatched(self, name: str, candidates: list[str]) -> str:
         if candidates:

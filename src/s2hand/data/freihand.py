@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 
 from s2hand.checksums import read_verified
 from s2hand.data.base import HandDataset, content_key
@@ -113,6 +114,8 @@ class FreiHandDataset(HandDataset):
         self._intrinsics = torch.from_numpy(K[self._annotations]).float()
         self._confidence = torch.from_numpy(found.confidence[kept]).float()
         self._keypoints = torch.from_numpy(found.keypoints[kept]).float()
+        sums = found.image_sha256
+        self._image_sha256 = None if sums is None else sums[kept]
         outside = ((found.keypoints < -0.5) | (found.keypoints > CROP_PX - 0.5)).any(-1)
         self.reasons = {
             "no keypoint detected": int((~detected).sum()),
@@ -164,7 +167,8 @@ class FreiHandDataset(HandDataset):
     def __getitem__(self, index: int) -> HandBatch:
         """One image with what was detected in it, and its labels where they were asked for."""
         index = range(len(self))[index]
-        pixels = torch.from_numpy(self._pixels(self.path(index)))
+        whole = np.array([0.0, 0.0, CROP_PX])
+        pixels = torch.from_numpy(crop_image(self.picture(index), whole, self.image_px).copy())
         return HandBatch(
             image=pixels.permute(2, 0, 1)[None].float() / 255,
             keypoints=self._keypoints[index, None],
@@ -186,14 +190,20 @@ class FreiHandDataset(HandDataset):
         """The image file of a sample."""
         return self.root / self._prefix / "rgb" / f"{self._names[index]}.jpg"
 
-    def _pixels(self, path: Path) -> np.ndarray:
-        image = read_image(path)
+    def picture(self, index: int) -> Image.Image:
+        """The image of a sample as it was published.
+
+        Raises:
+            ValueError: if it is damaged, of another size, or not what its checksums say.
+        """
+        sums, path = self._image_sha256, self.path(index)
+        image = read_image(path, b"" if sums is None else sums[index].tobytes())
         if image.size != (CROP_PX, CROP_PX):
             raise ValueError(
                 f"{path} is {image.size[0]}x{image.size[1]}; K and detections are those of the "
                 f"published {CROP_PX}x{CROP_PX} images; unpack them again, not resized"
             )
-        return crop_image(image, np.array([0.0, 0.0, CROP_PX]), self.image_px).copy()
+        return image
 
     @property
     def names(self) -> Sequence[str]:

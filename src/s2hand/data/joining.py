@@ -32,6 +32,7 @@ def join_detections(
         raise ValueError("detections: training needs them, they are its only supervision")
     count = len(table.names)
     keypoints, confidence = np.zeros((count, NUM_JOINTS, 2)), np.zeros((count, NUM_JOINTS))
+    sums = np.zeros((count, 32), np.uint8)
     repaired: dict[str, Counter[str]] = {}
     for side in SIDES:
         rows = np.flatnonzero(table.left == (side == "left"))
@@ -50,8 +51,16 @@ def join_detections(
         assert table.sizes is not None
         part = part.on_frames(table.sizes[rows])
         keypoints[rows], confidence[rows] = part.keypoints, part.confidence
+        if part.image_sha256 is not None:
+            sums[rows] = part.image_sha256
     counts = sum(repaired.values(), Counter[str]())
-    return Detections(tuple(table.names), keypoints, confidence, repaired=dict(counts))
+    return Detections(
+        tuple(table.names),
+        keypoints,
+        confidence,
+        repaired=dict(counts),
+        image_sha256=sums if sums.any() else None,
+    )
 
 
 def too_few(found: Detections) -> Bool[np.ndarray, " n"]:

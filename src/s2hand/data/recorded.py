@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
@@ -118,6 +119,8 @@ class RecordedDataset(HandDataset):
         self._table, self._boxes = table.rows(kept), boxes[kept]
         self._keypoints = torch.from_numpy(found.keypoints[kept])
         self._confidence = torch.from_numpy(found.confidence[kept]).float()
+        sums = found.image_sha256
+        self._image_sha256 = None if sums is None else sums[kept]
         self._content_key = content_key(
             version=_VERSION,
             names=self._table.names,
@@ -149,9 +152,10 @@ class RecordedDataset(HandDataset):
         affine, K = crop_view(crop, K, CROP_PX, self.is_left(index))
         confidence = self._confidence[index, None]
         keypoints = transform_points(affine, self._keypoints[index, None])
-        pixels = torch.from_numpy(self._pixels(index))
+        pixels = crop_image(self.picture(index), self._boxes[index], self.image_px)
+        pixels = pixels[:, ::-1] if self.is_left(index) else pixels
         return HandBatch(
-            image=pixels.permute(2, 0, 1)[None].float() / 255,
+            image=torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255,
             keypoints=(keypoints * (confidence > 0)[..., None]).float(),
             confidence=confidence,
             camera=Camera(K[None].float()),
@@ -188,6 +192,23 @@ class RecordedDataset(HandDataset):
         """The image file of a frame."""
         return Path(self._files[index])
 
+    def picture(self, index: int) -> Image.Image:
+        """The whole image of a frame.
+
+        Raises:
+            ValueError: if it is damaged, of another size, or not what its checksums say.
+        """
+        sums, path = self._image_sha256, self.path(index)
+        image = read_image(path, b"" if sums is None else sums[index].tobytes())
+        assert self._table.sizes is not None
+        width, height = self._table.sizes[index].tolist()
+        if image.size != (width, height):
+            raise ValueError(
+                f"{path} is {image.size[0]}x{image.size[1]}; K and labels are those of the "
+                f"published {width}x{height} images; unpack them again, not resized"
+            )
+        return image
+
     @property
     def names(self) -> Sequence[str]:
         """``recording/frame``."""
@@ -201,18 +222,6 @@ class RecordedDataset(HandDataset):
     def segments(self) -> list[Sequence[int]]:
         """Runs of kept frames with successive numbers in one recording."""
         return [run.tolist() for run in runs(self._table)]
-
-    def _pixels(self, index: int) -> np.ndarray:
-        image = read_image(self.path(index))
-        assert self._table.sizes is not None
-        width, height = self._table.sizes[index].tolist()
-        if image.size != (width, height):
-            raise ValueError(
-                f"{self.path(index)} is {image.size[0]}x{image.size[1]}; K and labels are those of "
-                f"the published {width}x{height} images; unpack them again, not resized"
-            )
-        crop = crop_image(image, self._boxes[index], self.image_px)
-        return (crop[:, ::-1] if self.is_left(index) else crop).copy()
 
 
 def _checked(table: FrameTable, source: str, keep_all: bool) -> tuple[FrameTable, dict[str, int]]:

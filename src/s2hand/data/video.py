@@ -165,14 +165,18 @@ def open_source(path: Path, skip: Collection[str] = ()) -> Pictures | Video:
     return Video(path)
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, detected: bytes = b"") -> Image.Image:
     """An image as RGB, turned upright by its EXIF orientation.
+
+    Args:
+        path: the file.
+        detected: the SHA-256 that its detections know it by, if they do.
 
     Raises:
         ValueError: naming the file, if it is empty, truncated, no image, or not what its checksum
             says.
     """
-    content = read_verified(path)
+    content = read_verified(path, detected)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
