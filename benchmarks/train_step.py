@@ -37,7 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from s2hand.build import git_revision, make_data, make_module
-from s2hand.cli.study import read_json
+from s2hand.cli.sweeps.study import read_json
 from s2hand.cli.train import make_trainer
 from s2hand.export.charts import save
 from s2hand.files import write_json

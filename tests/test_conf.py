@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fixtures.runs import compose_config
 from s2hand.build import make_data, make_module
-from s2hand.cli.overrides import chosen_losses, known_losses
+from s2hand.cli.common.overrides import chosen_losses, known_losses
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fixtures.runs import compose_config, run_command
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.errors import lost_process, message
+from s2hand.cli.common.errors import lost_process, message
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
 from s2hand.cli.train import make_trainer

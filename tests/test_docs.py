@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-import s2hand.cli.app  # noqa: F401  (registers the resolvers that the configuration uses)
+import s2hand.cli.common.app  # noqa: F401  (registers the resolvers that the configuration uses)
 from test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]

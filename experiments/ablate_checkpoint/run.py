@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from experiments.study import RUNS, command, into_readme, only_report
 
-from s2hand.cli.ablation_table import ablation_table
+from s2hand.cli.ablation.table import ablation_table
 from s2hand.export.charts import bar_chart
 from s2hand.export.tables import markdown
 

@@ -27,7 +27,7 @@ from hydra import compose, initialize_config_module
 
 from s2hand.build import load, make_data
 from s2hand.cli.adapt import adapt
-from s2hand.cli.app import quiet_libraries
+from s2hand.cli.common.app import quiet_libraries
 from s2hand.cli.evaluate import measure
 from s2hand.export.tables import Metrics, mean, number
 from s2hand.files import write_json

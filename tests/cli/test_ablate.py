@@ -23,10 +23,10 @@ from s2hand.build import load, make_data, make_module
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli import ablate
 from s2hand.cli.ablate import main
-from s2hand.cli.ablation import Change, Finetune, changed_losses, read_changes
-from s2hand.cli.ablation_model import without_branch
-from s2hand.cli.ablation_table import ablation_table
-from s2hand.cli.comparison import compare
+from s2hand.cli.ablation.models import without_branch
+from s2hand.cli.ablation.rows import Change, Finetune, changed_losses, read_changes
+from s2hand.cli.ablation.table import ablation_table
+from s2hand.cli.sweeps.comparison import compare
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
 from s2hand.module import S2Hand

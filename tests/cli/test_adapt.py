@@ -15,8 +15,8 @@ from fixtures.runs import compose_config, run_command
 from s2hand.checkpoint import read_checkpoint
 from s2hand.cli import evaluate
 from s2hand.cli.adapt import Adaptation, adapt, main, with_recorded_model
-from s2hand.cli.app import quiet_libraries
-from s2hand.cli.overrides import check_dataset_keys
+from s2hand.cli.common.app import quiet_libraries
+from s2hand.cli.common.overrides import check_dataset_keys
 
 SMALL = (
     "data=synthetic_sequence",

@@ -19,8 +19,8 @@ from fixtures.rhd import RhdTree
 from fixtures.stb import StbTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
-from s2hand.cli.data_check import EXAMPLES, add_check
-from s2hand.cli.data_formats import FORMATS
+from s2hand.cli.datasets.check import EXAMPLES, add_check
+from s2hand.cli.datasets.formats import FORMATS
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections

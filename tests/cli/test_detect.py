@@ -17,9 +17,9 @@ from PIL import Image
 
 from fixtures.video import damage, dot_centre, dot_frame, write_video
 from s2hand import progress
-from s2hand.cli import detection
 from s2hand.cli.detect import main
-from s2hand.cli.detection import detect
+from s2hand.cli.detection import recordings
+from s2hand.cli.detection.recordings import detect
 from s2hand.data.detection_files import list_tracks, read_detections
 from s2hand.detect import model
 from s2hand.detect.hands import FoundHand
@@ -42,8 +42,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for picture, _seconds in frames:
             yield hands_of(picture)
 
-    monkeypatch.setattr(detection, "search", search)
-    monkeypatch.setattr(detection, "version", lambda: "0")
+    monkeypatch.setattr(recordings, "search", search)
+    monkeypatch.setattr(recordings, "version", lambda: "0")
     (tmp_path / "hand.task").touch()
     monkeypatch.setenv("S2HAND_HAND_LANDMARKER", str(tmp_path / "hand.task"))
 
@@ -132,7 +132,7 @@ def test_two_people_are_two_tracks_and_the_message_says_how_to_choose(
             first = [FoundHand(SHAPE + np.array([40, 60]), "right", 0.9)] if number > 1 else []
             yield [*first, FoundHand(SHAPE + np.array([140, 60]), "right", 0.9, np.full(21, 0.7))]
 
-    monkeypatch.setattr(detection, "search", two)
+    monkeypatch.setattr(recordings, "search", two)
     out = tmp_path / "out.json"
     assert main([str(film(tmp_path / "hand.mp4")), "-o", str(out)]) == 0
     assert [i.frames for i in list_tracks(out)] == [6, 8]  # by confidence times frames
@@ -223,7 +223,7 @@ def test_ctrl_c_is_a_message(
     def interrupted(*_: Any, **__: Any) -> Iterator[list[FoundHand]]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(detection, "search", interrupted)
+    monkeypatch.setattr(recordings, "search", interrupted)
     assert main([str(film(tmp_path / "hand.mp4")), "-o", str(tmp_path / "out.json")]) == 130
     assert capsys.readouterr().err == "error: interrupted; nothing was written\n"
 

@@ -17,9 +17,9 @@ from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
 from s2hand.build import load
-from s2hand.cli.inference import frame_stems, predict
-from s2hand.cli.pictures import FORMATS
 from s2hand.cli.predict import choose_device, main, whole_pictures
+from s2hand.cli.prediction.inference import frame_stems, predict
+from s2hand.cli.prediction.pictures import FORMATS
 from s2hand.data.detection_files import write_detections
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from fixtures.clips import FRAMES, HAND, Clip, write_clip
-from s2hand.cli import video_job
-from s2hand.cli.sweep import own_folder
+from s2hand.cli.sweeps.sweep import own_folder
 from s2hand.cli.video import main
+from s2hand.cli.video_stages import job
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
@@ -63,13 +63,13 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     for name, function in (("adapt", "_adapt"), ("predict", "predict_video"),
                            ("page", "write_viewer")):  # fmt: skip
-        real = getattr(video_job, function)
+        real = getattr(job, function)
 
         def noted(*args: Any, name: str = name, real: Any = real) -> Any:
             names.append(name)
             return real(*args)
 
-        monkeypatch.setattr(video_job, function, noted)
+        monkeypatch.setattr(job, function, noted)
     return names
 
 
@@ -140,7 +140,7 @@ def test_the_same_video_under_another_name_is_shown_under_it(
 def test_another_version_of_the_package_does_all_again(
     right: Clip, checkpoint: str, copy: Path, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_job, "__version__", "99.0")
+    monkeypatch.setattr(job, "__version__", "99.0")
     assert run(right, copy, checkpoint) == 0
     assert ran == STAGES
 
@@ -171,7 +171,7 @@ def test_what_stops_it_loses_no_stage(
         raise error
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video_job, "predict_video", stop)
+        patch.setattr(job, "predict_video", stop)
         assert run(right, tmp_path, checkpoint) == code
     said = capsys.readouterr().err
     assert words in said
@@ -298,7 +298,7 @@ def detected(right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
 
     (tmp_path / "hand.task").write_bytes(b"a model")
     monkeypatch.setenv("S2HAND_HAND_LANDMARKER", str(tmp_path / "hand.task"))
-    monkeypatch.setattr(video_job, "detect", found)
+    monkeypatch.setattr(job, "detect", found)
     return models
 
 
@@ -349,7 +349,7 @@ def test_detection_is_done_again_for_another_model_alone(
     (tmp_path / "hand.task").write_bytes(b"another model")
     assert main(arguments) == 0
     assert len(detected) == 2
-    monkeypatch.setattr(video_job, "version", lambda: "99.0")
+    monkeypatch.setattr(job, "version", lambda: "99.0")
     assert main(arguments) == 0
     assert len(detected) == 3
     assert ran == ["predict", "page"], "what it finds is the same"
@@ -395,7 +395,7 @@ def test_a_broken_picture_of_a_folder_is_left_out(
     def found(source: Path, out: Path, **_: object) -> None:
         two_hands(right, out, names)
 
-    monkeypatch.setattr(video_job, "detect", found)
+    monkeypatch.setattr(job, "detect", found)
     out = tmp_path / "out"
     arguments = [str(folder), str(out), "--checkpoint", checkpoint, "--no-adapt", "--fps", "25"]
     assert main([*arguments, *QUICK]) == 0
@@ -414,8 +414,8 @@ def test_a_missing_package_is_said(
     def unknown() -> str:
         raise PackageNotFoundError("mediapipe")
 
-    monkeypatch.setattr(video_job, "detect", missing)
-    monkeypatch.setattr(video_job, "version", unknown)
+    monkeypatch.setattr(job, "detect", missing)
+    monkeypatch.setattr(job, "version", unknown)
     assert main([str(right.source), str(tmp_path / "out")]) == 1
     assert "pip install 's2hand[detect]'" in capsys.readouterr().err
 
@@ -472,7 +472,7 @@ def test_of_no_hand_nothing_is_said_to_be_kept(
     def nothing(source: Path, out: Path, **_: object) -> None:
         raise ValueError(f"{source}: no hand was found")
 
-    monkeypatch.setattr(video_job, "detect", nothing)
+    monkeypatch.setattr(job, "detect", nothing)
     assert main([str(right.source), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == f"error: {right.source}: no hand was found\n"
 

@@ -16,14 +16,14 @@ from rich.markup import escape
 
 from s2hand.build import configured, make_data
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.ablation import ROW_KEYS, Change
-from s2hand.cli.ablation_model import rebuilt, without_branch
-from s2hand.cli.ablation_study import AblationStudy
-from s2hand.cli.ablation_table import ablation_table
-from s2hand.cli.app import close_wandb, command, quiet_libraries
+from s2hand.cli.ablation.models import rebuilt, without_branch
+from s2hand.cli.ablation.rows import ROW_KEYS, Change
+from s2hand.cli.ablation.study import AblationStudy
+from s2hand.cli.ablation.table import ablation_table
+from s2hand.cli.common.app import close_wandb, command, quiet_libraries
 from s2hand.cli.evaluate import measure, measuring_trainer, results
-from s2hand.cli.failures import record_failure
-from s2hand.cli.sweep import own_folder
+from s2hand.cli.sweeps.failures import record_failure
+from s2hand.cli.sweeps.sweep import own_folder
 from s2hand.cli.train import train
 from s2hand.dashboard import use_checkpoint
 from s2hand.files import atomic_path, write_json

@@ -22,9 +22,9 @@ from s2hand import __version__
 from s2hand.adaptation import BestResidual
 from s2hand.build import configured, git_revision, make_data, make_module
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.app import command, quiet_libraries
-from s2hand.cli.clip import ClipOptions, check_options, predict_track
-from s2hand.cli.summary import TrackSummary
+from s2hand.cli.common.app import command, quiet_libraries
+from s2hand.cli.prediction.clip import ClipOptions, check_options, predict_track
+from s2hand.cli.prediction.summary import TrackSummary
 from s2hand.cli.train import initialise, make_trainer
 from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.data.frames import FramesDataset

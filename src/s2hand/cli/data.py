@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2hand.cli.data_check import EXAMPLES, add_check, add_track
-from s2hand.cli.data_pack import add_pack
-from s2hand.cli.errors import EXPECTED, ended
+from s2hand.cli.common.errors import EXPECTED, ended
+from s2hand.cli.datasets.check import EXAMPLES, add_check, add_track
+from s2hand.cli.datasets.pack import add_pack
 from s2hand.data.detection_files import read_detections, write_detections
 
 _EPILOG = f"""\

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from s2hand.cli.errors import EXPECTED, ended
+from s2hand.cli.common.errors import EXPECTED, ended
 
 if TYPE_CHECKING:
-    from s2hand.cli.data_formats import Format
+    from s2hand.cli.datasets.formats import Format
 
 _EPILOG = """\
 examples:
@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     name = early.parse_known_args(arguments)[0].dataset
     if name is None:
         return _parser().parse_args(arguments)
-    from s2hand.cli.data_formats import FORMATS
+    from s2hand.cli.datasets.formats import FORMATS
 
     if name not in FORMATS:
         _parser().error(f"--dataset {name}: use one of {', '.join(FORMATS)}")
@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.dataset:
         return _detect_dataset(options, console)
     # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds main() ready.
-    from s2hand.cli.detection import detect
+    from s2hand.cli.detection.recordings import detect
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     infos = detect(
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _detect_dataset(options: argparse.Namespace, console: Console) -> None:
-    from s2hand.cli.dataset_detection import detect_dataset
+    from s2hand.cli.detection.datasets import detect_dataset
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     chosen = {name: getattr(options, name) for name in options.of_dataset}

@@ -19,7 +19,7 @@ from s2hand import __version__
 from s2hand.build import git_revision, load, make_data
 from s2hand.callbacks import example_batch
 from s2hand.checkpoint import checkpoint_file, read_checkpoint
-from s2hand.cli.app import command, metrics_table, quiet_libraries
+from s2hand.cli.common.app import command, metrics_table, quiet_libraries
 from s2hand.cli.train import make_trainer
 from s2hand.dashboard import log_panel, use_checkpoint
 from s2hand.data.module import HandDataModule

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.build import load
-from s2hand.cli import clip, pictures
-from s2hand.cli.app import command, quiet_libraries
-from s2hand.cli.summary import TrackSummary
+from s2hand.cli.common.app import command, quiet_libraries
+from s2hand.cli.prediction import clip, pictures
+from s2hand.cli.prediction.summary import TrackSummary
 from s2hand.data.detections import Detections
 from s2hand.data.frames import FramesDataset
 from s2hand.data.video import IMAGE_SUFFIXES, Pictures, open_source

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from s2hand.cli.app import metrics_table
-from s2hand.cli.errors import EXPECTED, ended
+from s2hand.cli.common.app import metrics_table
+from s2hand.cli.common.errors import EXPECTED, ended
 from s2hand.data.checks import check_depth
 from s2hand.data.freihand import read_rows
 from s2hand.data.ho3d_labels import read_list

@@ -11,9 +11,9 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from s2hand.cli.comparison import SPLITS, Comparison, compare
-from s2hand.cli.consoles import has_room
-from s2hand.cli.errors import EXPECTED, ended
+from s2hand.cli.common.consoles import has_room
+from s2hand.cli.common.errors import EXPECTED, ended
+from s2hand.cli.sweeps.comparison import SPLITS, Comparison, compare
 from s2hand.export.charts import shortened
 from s2hand.files import atomic_path
 

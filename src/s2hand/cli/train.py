@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from s2hand.build import make_data, make_module
 from s2hand.checkpoint import LAST, check_hand, load_weights, read_checkpoint
 from s2hand.checkpoint_files import CheckpointFiles, newest_checkpoint
-from s2hand.cli.app import command, quiet_libraries
-from s2hand.cli.study import read_json_object
+from s2hand.cli.common.app import command, quiet_libraries
+from s2hand.cli.sweeps.study import read_json_object
 from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.files import remove_leftovers, write_json
 from s2hand.metrics_csv import MetricsCsv

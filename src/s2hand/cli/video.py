@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from s2hand.cli.errors import EXPECTED, ended
-    from s2hand.cli.sweep import own_folder
+    from s2hand.cli.common.errors import EXPECTED, ended
+    from s2hand.cli.sweeps.sweep import own_folder
 
     job = None
     try:
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
             if not free:
                 raise ValueError(f"another process is at work in {options.out}: wait for it, or "
                                  "give another folder")  # fmt: skip
-            from s2hand.cli.video_job import VideoJob
+            from s2hand.cli.video_stages.job import VideoJob
 
             job = VideoJob(options, Console(soft_wrap=True, highlight=False))
             job.run()
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for what would fail late."""
-    from s2hand.cli.errors import check_names
+    from s2hand.cli.common.errors import check_names
     from s2hand.files import check_writable
 
     for path in (options.source, options.out, options.detections):

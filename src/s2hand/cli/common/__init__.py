@@ -1,0 +1,1 @@
+"""What commands share: the frame of each, its configuration, its messages."""

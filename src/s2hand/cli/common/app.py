@@ -1,0 +1,173 @@
+"""What every Hydra command shares: finding the configuration, readable errors, closing wandb."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.table import Table
+
+from s2hand.artifacts import wandb_offline
+from s2hand.cli.common.composing import Open, refusal
+from s2hand.cli.common.errors import EXPECTED, INTERRUPTED, check_names, message, print_error
+from s2hand.cli.common.overrides import (
+    check_dataset_arguments,
+    check_dataset_keys,
+    check_losses,
+    check_quotes,
+)
+from s2hand.cli.sweeps.sweep import missing_plugin, own_folder
+
+_log = logging.getLogger(__name__)
+
+
+def wandb_tags() -> list[str]:
+    """What was asked for on the command line, as tags: ``seed=0``, ``experiment=demo``, ...
+
+    Not where the run lies or what it is called, which wandb shows elsewhere. A tag has up to 64
+    characters.
+    """
+    asked = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    elsewhere = re.compile(r"[+~]*(paths|study|name|logger|callbacks|checkpoint|out)\b")
+    tags = (text if len(text) <= 64 else f"{text[:61]}..." for text in asked)
+    return list(dict.fromkeys(tag for tag in tags if not elsewhere.match(tag)))
+
+
+def run_name(folder: str) -> str:
+    """What wandb calls a run: the name of its folder, which tells the jobs of a sweep apart."""
+    return Path(folder).name
+
+
+def job_type() -> str:
+    """The command that runs, as wandb's job type: ``train``, ``evaluate``, ``adapt``."""
+    return str(HydraConfig.get().job.name) if HydraConfig.initialized() else "python"
+
+
+def command(
+    config_name: str, elsewhere: Mapping[str, str] | None = None, open_parts: Open | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``.
+
+    ``elsewhere`` says what a setting of another command is called in this one, ``open_parts`` what
+    may be added where.
+    """
+
+    def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @hydra.main(version_base="1.3", config_path="pkg://s2hand.conf", config_name=config_name)
+        def entry(cfg: DictConfig) -> Any:
+            exit_code = 1
+            try:
+                check_dataset_keys(cfg, HydraConfig.get().overrides.task)
+                check_dataset_arguments(cfg)
+                result = _run_job_of_sweep(run, cfg) if _is_sweep() else run(cfg)
+                exit_code = 0
+                return result
+            except EXPECTED as error:
+                # Of a job of a sweep, FailedJobs keeps the error; a person wants a line.
+                if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
+                    raise
+                _fail(message(error))
+            finally:
+                close_wandb(exit_code)
+
+        def main() -> None:
+            missing = missing_plugin(sys.argv[1:])
+            if missing:
+                _fail(missing)
+            try:
+                check_quotes(sys.argv[1:])
+                check_losses(sys.argv[1:])
+                check_names(sys.argv[1:], elsewhere or {}, f"s2hand-{config_name}")
+            except ValueError as error:
+                _fail(str(error))
+            # Or Hydra would print errors of composing itself, in its words, and exit.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            try:
+                entry()
+            except KeyboardInterrupt:
+                _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+            except (HydraException, OmegaConfBaseException) as error:
+                if os.environ.get("S2HAND_TRACEBACK"):
+                    raise
+                _fail(refusal(error, config_name, sys.argv[1:], open_parts))
+
+        main.__doc__ = run.__doc__
+        return main
+
+    return decorate
+
+
+def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Run in a folder of the job's own: jobs that shared one would resume each other."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    cfg.paths.run = str(folder)
+    with own_folder(folder) as free:
+        if not free:
+            _log.warning("left out: another process is at work in %s", folder)
+            return None
+        (folder / "failed.json").unlink(missing_ok=True)  # of an earlier attempt
+        return run(cfg)
+
+
+def _fail(text: str, exit_code: int = 1) -> NoReturn:
+    print_error(text)
+    sys.exit(exit_code)
+
+
+def _is_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def close_wandb(exit_code: int) -> None:
+    """End the run that wandb has open, if it has one."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=exit_code)
+
+
+def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
+    """Rows are metrics, columns are what was measured."""
+    table = Table(title=title)
+    table.add_column("metric")
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name in names:
+        cells = [f"{v[name]:.3f}" if name in v else "-" for v in columns.values()]
+        table.add_row(name, *cells)
+    return table
+
+
+def quiet_libraries() -> None:
+    """Silence advice that does not apply here."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (
+        ".*does not have many workers.*",  # frames come from memory-mapped caches
+        ".*smaller than the logging interval.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*exists and is not empty.*",
+        ".*Experiment logs directory.*",
+        ".*Sparse invariant checks.*",
+        r".*module\(s\) in eval mode.*",  # the frozen stages
+        ".*your dataloader is not resumable.*",  # the datamodule is
+        ".*sync_dist=True.*",  # the metrics join their processes themselves
+        ".*Total length of `list` across ranks is zero.*",  # no validation set
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+for _resolver in (wandb_offline, wandb_tags, run_name, job_type):
+    OmegaConf.register_new_resolver(f"s2hand.{_resolver.__name__}", _resolver, replace=True)

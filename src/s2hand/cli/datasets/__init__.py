@@ -1,0 +1,1 @@
+"""``s2hand-data``: published datasets checked, drawn and packed."""

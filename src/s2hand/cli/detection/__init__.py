@@ -1,0 +1,1 @@
+"""``s2hand-detect``: detection on recordings and on published datasets."""

@@ -1,0 +1,87 @@
+"""Detection as a job: the hands of a video or of pictures, followed, judged and written."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from s2hand.cli.detection.source_frames import SourceFrames
+from s2hand.data.checks import read_json
+from s2hand.data.detection_files import TrackInfo
+from s2hand.data.detection_tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
+from s2hand.detect.confidence import VIEWS
+from s2hand.detect.mediapipe import version
+from s2hand.detect.model import find_model
+from s2hand.detect.search import search
+from s2hand.detect.tracks import HandTrack, by_side, follow
+from s2hand.files import check_writable
+from s2hand.progress import progress
+
+_log = logging.getLogger(__name__)
+
+
+def detect(
+    source: Path,
+    out: Path,
+    *,
+    model: Path | None = None,
+    hands: int = 2,
+    sequence: bool | None = None,
+) -> list[TrackInfo]:
+    """Find the hands of a video or of pictures and write them; what the file holds.
+
+    Args:
+        source: a video, a picture, or a folder of pictures.
+        out: the JSON to write.
+        model: ``hand_landmarker.task``, if not where :func:`find_model` looks.
+        hands: how many at most in one frame.
+        sequence: whether pictures follow each other; a video does.
+
+    Raises:
+        ValueError: if there is no hand; the file is written all the same, and says so.
+        FileNotFoundError, ValueError: what cannot be read, and the remedy.
+    """
+    check_output(out)
+    model = find_model(model)
+    frames = SourceFrames(source)
+    is_clip = frames.is_video if sequence is None else sequence
+    doing = f"looking for hands in {source.name}"
+    found = list(search(progress(frames, doing, len(frames), "frame"), model, hands, is_clip))
+    for problem in frames.broken:
+        _log.warning("%s", problem)
+    tracks = follow(found) if is_clip else by_side(found)
+    infos = write_tracks(
+        out, frames.names, [_keypoints(track) for track in tracks],
+        next(iter(frames.sizes)) if len(frames.sizes) == 1 else None, source.name,
+        f"MediaPipe {version()}, confidence from {len(VIEWS)} views",
+    )  # fmt: skip
+    if not infos:
+        raise ValueError(
+            f"{source}: no hand was found in {len(found)} frames ({out} says so); is one "
+            "in sight, upright and not too small? Detections of another tool will do, too"
+        )
+    return infos
+
+
+def _keypoints(track: HandTrack) -> TrackKeypoints:
+    keypoints = np.stack([hand.keypoints for hand in track.hands])
+    confidence = np.stack([hand.confidence for hand in track.hands])
+    return TrackKeypoints(track.side, track.frames, keypoints, confidence)
+
+
+def check_output(out: Path) -> None:
+    """Raise ValueError rather than replace what is no file of detections."""
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: give a JSON file to write")
+    check_writable(out.parent)
+    if not out.exists():
+        return
+    try:
+        content = read_json(out)
+    except ValueError:
+        content = None
+    schema = str(content.get("schema")) if isinstance(content, dict) else ""
+    if not schema.startswith(TRACKS_SCHEMA.partition("/")[0]):
+        raise ValueError(f"{out} exists and is no file of detections: give another name")

@@ -1,0 +1,1 @@
+"""What ``s2hand-predict`` and its likes make of pictures and clips."""

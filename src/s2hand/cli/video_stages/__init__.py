@@ -1,0 +1,1 @@
+"""``s2hand-video``: its stages and their results."""
