@@ -21,7 +21,7 @@ def readers() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("read-ahead")]
 
 
-def without_readers(seconds: float = 2.0) -> bool:
+def without_readers(seconds: float = 20.0) -> bool:
     """Whether every thread ends within this time."""
     end = time.monotonic() + seconds
     while readers() and time.monotonic() < end:
@@ -40,17 +40,13 @@ def test_the_order_is_kept(count: int) -> None:
 
 
 def test_waiting_for_a_slow_disk_is_shared_out() -> None:
+    together = threading.Barrier(THREADS, timeout=30)  # seconds; nobody passes it alone
+
     def read(source: int) -> int:
-        time.sleep(0.002)
+        together.wait()
         return source
 
-    start = time.perf_counter()
-    for source in range(150):
-        read(source)
-    alone = time.perf_counter() - start
-    start = time.perf_counter()
-    assert len(list(read_ahead(read, range(150)))) == 150
-    assert alone / (time.perf_counter() - start) >= 4
+    assert list(read_ahead(read, range(10 * THREADS))) == list(range(10 * THREADS))
 
 
 def test_the_first_error_in_order_is_raised_before_most_is_read() -> None:

@@ -153,7 +153,7 @@ def test_playing_starts_where_it_was_left_however_long_ago(viewer: Viewer) -> No
     viewer._set_playing(True)
     assert until(lambda: viewer.position != begin)
     viewer._set_playing(False)
-    assert (viewer.position - begin) % FRAMES < 1
+    assert (viewer.position - begin) % FRAMES < 3  # the time before would be 4 and more
 
 
 @pytest.mark.parametrize(("files", "pictures"), [
