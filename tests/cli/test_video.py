@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fixtures.clips import FRAMES, HAND, Clip, write_clip
-from s2hand.cli.sweeps.sweep import own_folder
+from s2hand.cli.common.locks import own_folder
 from s2hand.cli.video import main
 from s2hand.cli.video_stages import job
 from s2hand.data.detection_files import read_detections

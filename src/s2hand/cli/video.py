@@ -87,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from s2hand.cli.common.errors import EXPECTED, ended
-    from s2hand.cli.sweeps.sweep import own_folder
+    from s2hand.cli.common.locks import own_folder
 
     job = None
     try:

@@ -8,7 +8,6 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fixtures.runs import run_command
-from s2hand.cli.common.errors import message
 from s2hand.cli.common.overrides import check_quotes
 from s2hand.cli.predict import main
 
@@ -50,7 +49,3 @@ def test_several_values_are_a_sweep() -> None:
     check_quotes(["hydra.mode=MULTIRUN", "seed=0,1"])
     with pytest.raises(ValueError, match="several values: with -m"):
         check_quotes(["seed=0,1"])
-
-
-def test_a_missing_gpu_is_told_with_the_remedy() -> None:
-    assert "add trainer=cpu" in message(RuntimeError("No supported gpu backend found!"))

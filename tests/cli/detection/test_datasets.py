@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from fixtures.datasets import FORMATS as FIXTURES
+from s2hand.cli.common.locks import own
 from s2hand.cli.data import main as check
 from s2hand.cli.datasets.formats import FORMATS
 from s2hand.cli.detect import main
@@ -143,6 +145,19 @@ def test_it_goes_on_where_it_was_stopped(
     detector.pictures = 0
     assert main(command) == 0  # whoever asks again gets all of it anew, and the same
     assert (detector.pictures, out.read_bytes()) == (total, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_one_file_has_one_writer(
+    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
+    command = ["--dataset", "freihand", str(root), "-o", str(out)]
+    with own(tmp_path / ".found.json.lock"):
+        assert main(command) == 1
+    assert f"{out}: another s2hand-detect is at work on it" in capsys.readouterr().err
+    assert main(command) == 0
+    assert not list(tmp_path.glob(".found*"))
 
 
 def test_an_unreadable_picture_is_named_and_has_no_hand(

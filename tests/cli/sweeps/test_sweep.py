@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 import s2hand.cli.common.app  # noqa: F401  (registers the resolvers)
 from fixtures.runs import run_command
 from s2hand.cli.sweeps import sweep
-from s2hand.cli.sweeps.sweep import LONGEST_NAME, job_folder, missing_plugin, own_folder
+from s2hand.cli.sweeps.sweep import LONGEST_NAME, job_folder, missing_plugin
 from s2hand.cli.train import main
 
 CONF = Path(__file__).parents[3] / "conf" / "hydra"
@@ -67,49 +65,6 @@ def test_a_long_name_keeps_the_last_parts_of_keys() -> None:
     name = job_folder(overrides, "s")
     assert name.startswith("a.weight=0.5,b.weight=0.5,")
     assert "h.weight=0.5-" in name
-
-
-def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from s2hand.cli.sweeps.sweep import own_folder\n"
-        "with own_folder(Path(sys.argv[1])) as free: print(free)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with own_folder(tmp_path) as free:
-        assert free
-        with own_folder(tmp_path) as twice:
-            assert not twice
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "False"
-    with own_folder(tmp_path) as free:
-        assert free
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
-def test_a_lock_leaves_nothing_and_is_that_of_the_file_that_lies_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with own_folder(tmp_path) as free:
-        assert free
-        assert (tmp_path / ".lock").exists()
-    assert list(tmp_path.iterdir()) == []
-
-    flock, calls = sweep.fcntl.flock, []
-
-    def after_its_holder_has_ended(descriptor: int, how: int) -> None:
-        if not calls:
-            (tmp_path / ".lock").unlink()
-        calls.append(descriptor)
-        flock(descriptor, how)
-
-    monkeypatch.setattr(sweep.fcntl, "flock", after_its_holder_has_ended)
-    with own_folder(tmp_path) as free:
-        assert free
-        assert len(calls) == 2
-        monkeypatch.undo()
-        with own_folder(tmp_path) as twice:
-            assert not twice
-        assert (tmp_path / ".lock").exists()
 
 
 @pytest.mark.parametrize(

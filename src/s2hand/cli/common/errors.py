@@ -57,6 +57,8 @@ def message(error: BaseException) -> str:
         if isinstance(error.__cause__, TypeError) and where:  # a library's, that names no setting
             return f"{where[1]}: {error.__cause__}"
         return message(error.__cause__)
+    if of_worker := re.match(r"Caught (\w+) in DataLoader worker process", str(error)):
+        return _last_words(str(error), of_worker[1])
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))
     if isinstance(error, OmegaConfBaseException) and missing:
         return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
@@ -70,6 +72,12 @@ def message(error: BaseException) -> str:
     if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
         return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
     return str(error)
+
+
+def _last_words(text: str, kind: str) -> str:
+    """Of a loader worker's error, whose text is its whole traceback, what it says itself."""
+    *_, said = re.split(rf"^(?:\w+\.)*{kind}: ", text, flags=re.M)
+    return said.strip()
 
 
 def lost_process(error: BaseException) -> bool:

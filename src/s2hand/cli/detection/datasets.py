@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from s2hand.cli.common.locks import own
 from s2hand.cli.datasets.formats import FORMATS
 from s2hand.cli.detection.recordings import check_output
 from s2hand.data.base import content_key
@@ -66,7 +67,16 @@ def detect_dataset(
     """
     check_output(out)
     model = find_model(model)
-    wanted = wanted_hands(name, root, splits, chosen)
+    with own(out.with_name(f".{out.name}.lock")) as free:
+        if not free:
+            raise ValueError(
+                f"{out}: another s2hand-detect is at work on it; wait for its end, or give another "
+                "file with -o"
+            )
+        return _detect(root, wanted_hands(name, root, splits, chosen), out, model)
+
+
+def _detect(root: Path, wanted: Wanted, out: Path, model: Path) -> tuple[int, int]:
     names = [row for rows in wanted.values() for row, _ in rows]
     by = [version(), hashlib.sha256(model.read_bytes()).hexdigest(), len(VIEWS)]
     key = content_key(names=names, root=str(root.resolve()), detector=by)

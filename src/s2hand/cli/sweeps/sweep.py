@@ -8,19 +8,12 @@ Hydra would take for its schema.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-
-if sys.platform != "win32":
-    import fcntl
 
 LONGEST_NAME = 200
 """Characters of a job's folder; file systems allow 255 bytes, of which suffixes want some."""
@@ -73,49 +66,6 @@ def job_folder(overrides: Sequence[str], study: str) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^\w.,=+~-]+", "_", text, flags=re.ASCII)
-
-
-@contextmanager
-def own_folder(folder: Path) -> Iterator[bool]:
-    """Hold a folder against other processes; gives False where another one holds it.
-
-    The lock dies with its process, however that ends; its file ``.lock`` goes at the end of the
-    block. (Windows: always True.)
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield True
-        return
-    path = folder / ".lock"
-    descriptor = _locked(path)
-    if descriptor is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        path.unlink(missing_ok=True)  # as long as it is held: see _locked
-        os.close(descriptor)
-
-
-def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock of a file, or None where another process does.
-
-    Between opening and locking its holder may have ended and removed the file; then a third process
-    could lock a new one. So it has to be the file that lies there, or another is made.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
 
 
 def _job_folder(overrides: Any, study: str) -> str:
