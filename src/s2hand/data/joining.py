@@ -1,4 +1,4 @@
-"""Detections joined with the frames of a table, by name; what is strange about them, counted."""
+"""Detections joined with the frames of a table, by name; crops around them, and counts of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
-from s2hand.data.crops import weights
+from s2hand.data.crops import place_boxes, weights
 from s2hand.data.detection_files import read_detections
 from s2hand.data.detections import NOT_YET, SIDES, Detections
-from s2hand.data.frame_table import FrameTable
+from s2hand.data.frame_table import FrameTable, runs
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 MIN_KEYPOINTS = 4
@@ -70,6 +70,35 @@ def too_few(found: Detections) -> Bool[np.ndarray, " n"]:
     """
     trusted = weights(found.confidence).sum(-1)
     return np.asarray(trusted < MIN_KEYPOINTS)
+
+
+def place_crops(
+    table: FrameTable, found: Detections, margin: float, smooth_frames: float, keep_all: bool
+) -> Float[np.ndarray, "n 3"]:
+    """Boxes (left, top, side) of a table's frames, run by run; NaN where none can be placed.
+
+    Where too few keypoints are detected a box that the table gives stands for them.
+    """
+    assert table.sizes is not None
+    keypoints, confidence = found.keypoints.copy(), found.confidence.copy()
+    few = too_few(found)
+    confidence[few] = 0
+    if table.boxes is not None:
+        given = few & np.isfinite(table.boxes).all(-1)
+        corners = table.boxes[given].reshape(-1, 2, 2)
+        keypoints[given], confidence[given] = corners[:, np.arange(NUM_JOINTS) % 2], 1.0
+    boxes = np.full((len(keypoints), 3), np.nan)
+    for run in runs(table):
+        boxes[run] = place_boxes(
+            keypoints[run],
+            confidence[run],
+            table.sizes[run],
+            margin,
+            smooth_frames,
+            sequence=True,
+            keep_all=keep_all,
+        )
+    return boxes
 
 
 def count_detections(

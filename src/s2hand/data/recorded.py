@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.checks import check_depth, check_intrinsics, report
-from s2hand.data.crops import CROP_PX, crop_image, place_boxes
+from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detections import NOT_YET, Detections
 from s2hand.data.frame_table import FrameTable, recordings, runs
-from s2hand.data.joining import count_detections, join_detections, too_few
+from s2hand.data.joining import count_detections, join_detections, place_crops
 from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.read_ahead import read_ahead
 from s2hand.data.texts import Texts
@@ -104,7 +104,7 @@ class RecordedDataset(HandDataset):
         sizes = table.sizes
         assert sizes is not None
         found = join_detections(detections, table, required=not keep_all)
-        boxes = _place(table, found, sizes, margin, smooth_frames, keep_all)
+        boxes = place_crops(table, found, margin, smooth_frames, keep_all)
         kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
         counts = {}
         if detections is not NOT_YET:
@@ -240,36 +240,6 @@ def _checked(table: FrameTable, source: str, keep_all: bool) -> tuple[FrameTable
     strange = strange_labels(table.joints, table.vertices, recordings(table))
     counts = count_strange(strange, source, table.names)
     return table if keep_all else table.rows(np.flatnonzero(~strange)), counts
-
-
-def _place(
-    table: FrameTable,
-    found: Detections,
-    sizes: Int[np.ndarray, "n 2"],
-    margin: float,
-    smooth_frames: float,
-    keep_all: bool,
-) -> Float[np.ndarray, "n 3"]:
-    """Boxes (left, top, side), run by run."""
-    keypoints, confidence = found.keypoints.copy(), found.confidence.copy()
-    few = too_few(found)
-    confidence[few] = 0
-    if table.boxes is not None:
-        given = few & np.isfinite(table.boxes).all(-1)
-        corners = table.boxes[given].reshape(-1, 2, 2)
-        keypoints[given], confidence[given] = corners[:, np.arange(NUM_JOINTS) % 2], 1.0
-    boxes = np.full((len(keypoints), 3), np.nan)
-    for run in runs(table):
-        boxes[run] = place_boxes(
-            keypoints[run],
-            confidence[run],
-            sizes[run],
-            margin,
-            smooth_frames,
-            sequence=True,
-            keep_all=keep_all,
-        )
-    return boxes
 
 
 def _digest(*arrays: np.ndarray) -> str:
