@@ -149,7 +149,10 @@ class S2Hand(pl.LightningModule):
             self.metrics["sequences"].update(prediction, batch)  # type: ignore[operator]
         if split == "test" and self._benchmark is not None and batch.labels is not None:
             hand, labels = prediction.hand.fold(), batch.labels.fold()
-            self._benchmark.update(hand.joints, labels.joints, hand.vertices, labels.vertices)
+            left = None if batch.left is None else batch.left.flatten()
+            self._benchmark.update(
+                hand.joints, labels.joints, hand.vertices, labels.vertices, labels.visible, left
+            )
         return own
 
     def on_validation_epoch_end(self) -> None:
@@ -262,4 +265,6 @@ def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
         translation=zeros(3) + zeros(3).new_tensor([0, 0, 0.65]), texture=zeros(778, 3),
         light=zeros(11),
     )  # fmt: skip
-    return reconstructor.decode(code, batch.camera, render=False, convention=batch.convention)
+    return reconstructor.decode(
+        code, batch.camera, render=False, convention=batch.convention, left=batch.left
+    )

@@ -47,7 +47,7 @@ def refine(
         for step in range(refinement.steps + 1):
             prediction = reconstructor.decode(
                 _positive(code), batch.camera, estimates, objective.needs_render,
-                convention=batch.convention,
+                convention=batch.convention, left=batch.left,
             )  # fmt: skip
             total = objective(prediction, batch).total
             if total.item() < best:
@@ -57,7 +57,9 @@ def refine(
                 total.backward()
                 optimizer.step()
     with torch.no_grad():
-        return reconstructor.decode(best_code, batch.camera, estimates, convention=batch.convention)
+        return reconstructor.decode(
+            best_code, batch.camera, estimates, convention=batch.convention, left=batch.left
+        )
 
 
 def refine_each(

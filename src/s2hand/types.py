@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import Self
 
@@ -109,6 +109,8 @@ class Labels(TensorTree):
     """Camera space, metres."""
     vertices: Float[Tensor, "b t 778 3"]
     """Camera space, metres; NaN where a dataset has none."""
+    visible: Bool[Tensor, "b t 21"] | None = None
+    """Joints that its benchmark counts; None where it counts all."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class HandBatch(TensorTree):
     features: tuple[Tensor, ...] | None = None
     """Cached maps of the encoder's frozen stages, shallow to deep, each [b, t, c, h, w]."""
     labels: Labels | None = None
+    left: Bool[Tensor, "b t"] | None = None
+    """Frames of left hands, which are served mirrored; None in a dataset without."""
     convention: str | None = None
     """Which points the joints of this dataset are, by name
     (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`); None: those of the run's hand. One for all

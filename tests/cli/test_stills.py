@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from fixtures.rhd import RhdTree
 from fixtures.runs import run_command
 from fixtures.stb import StbTree
 from s2hand.cli.evaluate import main
 from s2hand.cli.train import main as train_main
+from s2hand.data.rhd import RhdDataset
+from s2hand.metric.protocols import BenchmarkMetrics
 
 SMALL = [
     "experiment=ho3d_image", "model=compact", "trainer=cpu", "data.num_workers=0",
@@ -49,7 +52,12 @@ def test_stb(stb: StbTree, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hands", ["dominant", "each"])
-def test_rhd(rhd: RhdTree, tmp_path: Path, hands: str) -> None:
+def test_rhd(rhd: RhdTree, tmp_path: Path, hands: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    update, told = BenchmarkMetrics.update, []
+    monkeypatch.setattr(
+        BenchmarkMetrics, "update",
+        lambda self, *given: told.append([x.clone() for x in given[-2:]]) or update(self, *given),
+    )  # fmt: skip
     checkpoint = train(
         tmp_path / "run", "data=rhd", f"dataset.root={rhd.root}",
         f"dataset.detections={rhd.detections}", f"dataset.eval_detections={rhd.detections}",
@@ -58,6 +66,15 @@ def test_rhd(rhd: RhdTree, tmp_path: Path, hands: str) -> None:
     assert run_command(main, f"checkpoint={checkpoint}", f"out={tmp_path}") == 0
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["frames"] == (5 if hands == "dominant" else 8)
+    test = RhdDataset(rhd.root, None, "evaluation", hands, labels=True)  # type: ignore[arg-type]
+    visible, left = (torch.cat(parts) for parts in zip(*told, strict=True))
+    for i in range(len(test)):  # its benchmark is told of every frame
+        labels = test.labels_of(i)
+        assert labels is not None
+        assert labels.visible is not None
+        assert torch.equal(visible[i], labels.visible[0])
+        assert bool(left[i]) == test.is_left(i)
+    assert visible.all() == (hands == "dominant"), "these show every joint"
     found = {name for name in report["metrics"]["model"] if "/" in name}
     assert found == {
         "rhd/root0_mpjpe_mm", "rhd/root0_auc_joints_21_50mm", "rhd/root9_mpjpe_mm",

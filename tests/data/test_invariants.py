@@ -98,7 +98,7 @@ def head_of(convention: str) -> ManoHead:
 
 
 def joints_on(
-    vertices: Float[Tensor, "1 778 3"], code: HandCode | None, convention: str
+    vertices: Float[Tensor, "1 778 3"], code: HandCode | None, convention: str, left: bool = False
 ) -> Float[Tensor, "1 21 3"]:
     """The joints of a mesh: regressed from it, or those of the kinematic chain that posed it.
 
@@ -107,7 +107,7 @@ def joints_on(
     head = head_of(convention)
     if code is None or head.convention.inner == "regressor":
         return head.joints_from_posed(vertices)
-    hand = head(code.map(lambda x: x[:, None]))
+    hand = head(code.map(lambda x: x[:, None]), left=torch.tensor([[left]]))
     posed, target = hand.vertices[0, 0].double(), vertices[0].double()
     u, _, vt = torch.linalg.svd((posed - posed.mean(0)).T @ (target - target.mean(0)))
 
@@ -124,7 +124,7 @@ def off_labels(read: Read, convention: str) -> float:
     for index in range(len(read.dataset)):
         labels = read.dataset.labels_of(index)
         assert labels is not None
-        expected = joints_on(*mesh_of(read, index), convention)
+        expected = joints_on(*mesh_of(read, index), convention, read.dataset.is_left(index))
         worst = max(worst, float((expected - labels.joints).norm(dim=-1).max()))
     return worst
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fixtures.detections import openpose_person
 from fixtures.mano_pickles import python2_pickle
-from fixtures.rhd import NONE, UNDETECTED, VISIBLE, K, RhdTree, annotation
+from fixtures.rhd import NONE, ORDER, UNDETECTED, VISIBLE, K, RhdTree, annotation
 from s2hand.data.detection_files import read_detections, write_detections
 from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
 from s2hand.data.detections import Detections
@@ -86,6 +86,16 @@ class TestSamples:
         sizes = {s: np.ptp(rhd.hands[f"00004/{s}"].uv, axis=0).max() for s in ("left", "right")}
         assert chosen["00004"] == max(sizes, key=lambda side: sizes[side])
         assert len(test) == len(VISIBLE)
+
+    def test_labels_say_which_joints_are_visible(self, train: RhdDataset) -> None:
+        for name, sample in zip(train.names, train, strict=True):
+            number, side = name.split("/")
+            count = VISIBLE[int(number)][side == "right"]
+            assert sample.labels is not None
+            assert sample.labels.visible is not None
+            # The file has each finger from its tip; the first `count` of its rows are visible.
+            shown = sorted(ORDER[:count])
+            assert sample.labels.visible[0].nonzero()[:, 0].tolist() == shown
 
     def test_labels_are_served_only_when_asked_for(self, rhd: RhdTree) -> None:
         assert all(s.labels is None for s in RhdDataset(rhd.root, rhd.detections))

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from fixtures.frames import PlainFrames
 from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
+from fixtures.rhd import RhdTree
 from fixtures.video import dot_frame, write_video
 from s2hand.data import packing
 from s2hand.data.base import HandDataset
@@ -37,6 +38,7 @@ from s2hand.data.ho3d import Ho3dDataset
 from s2hand.data.module import HandDataModule
 from s2hand.data.packed import PackedDataset
 from s2hand.data.packing import pack
+from s2hand.data.rhd import RhdDataset
 from s2hand.data.sampling import ShuffleSampler
 from s2hand.data.shards import SCHEMA, read_index
 from s2hand.data.synthetic_sequences import SyntheticSequences
@@ -71,9 +73,13 @@ def left_clip(tmp_path_factory: pytest.TempPathFactory) -> HandDataset:
     return FramesDataset(path, found, "left", image_px=48)
 
 
-@pytest.fixture(params=["rendered", "left_clip", "freihand", "freihand evaluation", "ho3d"])
-def original(request: pytest.FixtureRequest, freihand: FreiHandTree, ho3d: Ho3dTree) -> HandDataset:
+@pytest.fixture(params=["rendered", "left_clip", "freihand", "freihand evaluation", "ho3d", "rhd"])
+def original(
+    request: pytest.FixtureRequest, freihand: FreiHandTree, ho3d: Ho3dTree, rhd: RhdTree
+) -> HandDataset:
     """One of every way in which datasets differ: labels, segments, left hands, conventions."""
+    if request.param == "rhd":
+        return RhdDataset(rhd.root, rhd.detections, labels=True)
     if request.param == "freihand":
         return FreiHandDataset(freihand.root, freihand.training_detections, labels=True)
     if request.param == "freihand evaluation":

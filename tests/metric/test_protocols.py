@@ -123,6 +123,35 @@ def test_interhand_counts_the_labelled_joints_of_frames_with_a_wrist(golden: Any
     assert measured("interhand", predicted, truth)["rr_mpjpe_mm"] == pytest.approx(float(expected))
 
 
+def test_interhand_takes_the_mean_over_the_joints_of_both_hands(golden: Any) -> None:
+    """Its script keeps 42 lists of distances; frames of one hand do not outweigh the other's."""
+    truth = golden.joints[:4]
+    off = torch.tensor([10.0, 10, 10, 30]) / 1000
+    predicted = truth.clone()
+    predicted[:, 1:, 0] += off[:, None]
+    left = torch.tensor([False, False, False, True])
+    metric = BenchmarkMetrics("interhand")
+    for rows in (slice(0, 3), slice(3, 4)):  # in any batches
+        metric.update(predicted[rows], truth[rows], left=left[rows])
+    found = float(metric.compute()["rr_mpjpe_mm"])
+    assert found == pytest.approx((10 + 30) / 2 * 20 / 21)
+
+
+def test_rhd_counts_visible_joints_and_is_aligned_by_all(golden: Any) -> None:
+    predicted, truth = golden.predicted_joints, golden.joints
+    visible = torch.ones(5, 21, dtype=torch.bool)
+    visible[:, 9] = visible[2, 5] = False
+    metric = BenchmarkMetrics("rhd")
+    metric.update(predicted, truth, visible=visible)
+    ratio = (truth[:, 9] - truth[:, 10]).norm(dim=-1) / (predicted[:, 9] - predicted[:, 10]).norm(
+        dim=-1
+    )
+    scaled = predicted * ratio[:, None, None]
+    error = (scaled - scaled[:, :1] + truth[:, :1] - truth).norm(dim=-1).double()
+    expected = 1000 * error.where(visible, torch.nan).nanmean(0).nanmean()
+    assert float(metric.compute()["root0_mpjpe_mm"]) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_nothing_known_gives_nothing(golden: Any) -> None:
     metric = BenchmarkMetrics("freihand")
     metric.update(golden.predicted_joints, torch.nan * golden.joints)

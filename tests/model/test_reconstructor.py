@@ -8,9 +8,13 @@ import torch
 
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
+from s2hand.loss.shape import ShapePrior
 from s2hand.model.encoder import Encoder
 from s2hand.model.networks import CompactNetwork
 from s2hand.model.reconstructor import Reconstructor
+from s2hand.module import mean_hand
+from s2hand.objective import Objective, Term
+from s2hand.refine import Refinement, refine
 from s2hand.render.scene import HandRenderer
 from s2hand.types import Camera, HandBatch
 
@@ -61,6 +65,23 @@ def test_a_clip_is_its_frames_one_by_one() -> None:
             torch.testing.assert_close(
                 alone.render.image[0, 0], together.render.image[b, t], atol=1e-3, rtol=0
             )
+
+
+def test_a_left_hand_has_the_fingertips_that_the_convention_gives_it() -> None:
+    model = make()
+    batch = replace(batch_of(2, 1), convention="manopth", left=torch.tensor([[False], [True]]))
+    refined = refine(
+        model, Objective({"shape": Term(ShapePrior(), 1.0)}), batch, Refinement(steps=1)
+    )
+    for prediction in (model(batch), mean_hand(model, batch), refined):
+        joints, vertices = prediction.hand.joints[:, 0], prediction.hand.vertices[:, 0]
+        torch.testing.assert_close(joints[0, 12], vertices[0, 444])
+        torch.testing.assert_close(joints[1, 12], vertices[1, 445])
+        torch.testing.assert_close(joints[:, [4, 8, 16, 20]], vertices[:, [745, 317, 556, 673]])
+    own = model(replace(batch, convention=None)).hand
+    torch.testing.assert_close(
+        own.joints, model(replace(batch, convention=None, left=None)).hand.joints
+    )
 
 
 def test_zero_code_shows_the_back_of_an_upright_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,19 @@ def stage(page: Any) -> np.ndarray:
     return pixels(page)[:, :300]
 
 
+def still(page: Any) -> np.ndarray:
+    """The stage once it no longer changes."""
+    pictures = [stage(page)]
+
+    def same() -> bool:
+        time.sleep(0.3)  # seconds; in software a few pictures of it are drawn in that time
+        pictures.append(stage(page))
+        return difference(*pictures[-2:]) == 0
+
+    assert eventually(same)
+    return pictures[-1]
+
+
 def shows(page: Any, text: str) -> bool:
     return eventually(lambda: page.get_by_text(text).count() == 1)
 
@@ -61,7 +75,7 @@ def test_the_hand_the_film_and_texts_are_there(page: Any, folder: Path) -> None:
 
 
 def test_the_slider_moves_the_hand(page: Any) -> None:
-    before = stage(page)
+    before = still(page)
     page.get_by_role("slider").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
@@ -77,7 +91,7 @@ def test_the_slider_moves_the_hand(page: Any) -> None:
 
 @pytest.mark.parametrize("name", ["Wireframe", "Joints"])
 def test_wireframe_and_joints_show(page: Any, name: str) -> None:
-    before = stage(page)
+    before = still(page)
     page.get_by_label(name).click()
     assert eventually(lambda: difference(before, stage(page)) > 0.05)
     page.get_by_label(name).click()

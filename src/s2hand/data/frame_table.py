@@ -39,6 +39,8 @@ class FrameTable:
     """Camera space (OpenCV axes), metres, common order, of the hand as it was filmed."""
     vertices: Float[np.ndarray, "n 778 3"] | None = None
     """Of the same hands; None where the dataset has none."""
+    visible: Bool[np.ndarray, "n 21"] | None = None
+    """Joints that its benchmark counts; None where it counts all."""
     boxes: Float[np.ndarray, "n 4"] | None = None
     """Hand boxes x0, y0, x1, y1 that are part of the task; NaN without."""
     detection_names: Sequence[str] | None = None

@@ -181,6 +181,7 @@ class FramesDataset(HandDataset):
             confidence=self.confidence[index, None],
             camera=self.camera[index, None],
             index=torch.tensor([index]),
+            left=torch.tensor([True]) if self.mirrored else None,
         )
 
     @property

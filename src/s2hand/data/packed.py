@@ -46,7 +46,6 @@ class PackedDataset(HandDataset):
         self._shard_of = self.index.shard_of()
         self.fps, self.convention = self.index.fps, self.index.convention
         self.leaderboard, self.protocol = self.index.leaderboard, self.index.protocol
-        self._left = frozenset(self.index.left)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -85,7 +84,7 @@ class PackedDataset(HandDataset):
 
     def is_left(self, index: int) -> bool:
         """As the original said."""
-        return index in self._left
+        return index in self.index.left_frames
 
     def prepare(self) -> None:
         """See that every shard is there in its size, before hours are spent on some of them."""

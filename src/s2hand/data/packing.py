@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from s2hand.data.base import HandDataset
-from s2hand.data.shard_frames import encode_frame, npy_header
+from s2hand.data.shard_frames import encode_frame, label_tensors, npy_header
 from s2hand.data.shards import INDEX, PackedIndex, read_index
 from s2hand.files import write_json
 from s2hand.progress import progress
@@ -107,6 +107,7 @@ def describe(dataset: HandDataset, raw: bool) -> PackedIndex:
         left=[i for i in range(len(dataset)) if dataset.is_left(i)],
         segments=[[int(i) for i in segment] for segment in dataset.segments()],
         labels_sha256=_digest(dataset) if first.labels is not None else None,
+        visible=first.labels is not None and first.labels.visible is not None,
     )
 
 
@@ -116,7 +117,8 @@ def _digest(dataset: HandDataset) -> str:
     for i in range(len(dataset)):
         labels = dataset.labels_of(i)
         if labels is not None:
-            digest.update(labels.joints.numpy().tobytes() + labels.vertices.numpy().tobytes())
+            for values in label_tensors(labels).values():
+                digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 

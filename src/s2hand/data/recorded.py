@@ -117,6 +117,7 @@ class RecordedDataset(HandDataset):
         if not len(kept):
             raise ValueError(f"{source}: no usable frame of {total} ({self.reasons})")
         self._table, self._boxes = table.rows(kept), boxes[kept]
+        self._has_left = bool(self._table.left.any())
         self._keypoints = torch.from_numpy(found.keypoints[kept])
         self._confidence = torch.from_numpy(found.confidence[kept]).float()
         sums = found.image_sha256
@@ -161,6 +162,7 @@ class RecordedDataset(HandDataset):
             camera=Camera(K[None].float()),
             index=torch.tensor([index]),
             labels=self.labels_of(index),
+            left=torch.tensor([self.is_left(index)]) if self._has_left else None,
             convention=self.convention,
         )
 
@@ -175,9 +177,11 @@ class RecordedDataset(HandDataset):
                 return torch.full((1, count, 3), torch.nan)
             return (torch.from_numpy(points[index].astype(np.float32)) * mirror)[None]
 
+        visible = self._table.visible
         return Labels(
             joints=of_frame(self._table.joints, NUM_JOINTS),
             vertices=of_frame(self._table.vertices, NUM_VERTICES),
+            visible=None if visible is None else torch.from_numpy(visible[index])[None],
         )
 
     def detection_name(self, index: int) -> str:

@@ -52,7 +52,8 @@ class RhdDataset(RecordedDataset):
         min_visible: joints, 1 to 21 (our definition).
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
-        labels: give joints, invisible ones too. There are no vertices (NaN).
+        labels: give joints, invisible ones too, which its benchmark leaves out. There are no
+            vertices (NaN).
         skip: names of training samples (``00012/left``) to leave out.
 
     Raises:
@@ -113,7 +114,8 @@ def _read_table(
     if split == "evaluation" and not complete.all():
         picture = rows["picture"][int(np.argmin(complete))]
         raise ValueError(f"{path}: None in picture {picture:05d}; the evaluation keeps every one")
-    usable = (rows["visible"] >= min_visible) & complete[:, None]
+    shown = rows["visible"].sum(-1)
+    usable = (shown >= min_visible) & complete[:, None]
     matching = rows["off_px"] <= MAX_OFF_PX
     if split == "evaluation" and not matching[usable].all():
         wrong = np.argwhere(usable & ~matching)[0][0]
@@ -123,7 +125,7 @@ def _read_table(
         )
     chosen = usable & matching
     if hands == "dominant":
-        chosen &= _dominant(rows["visible"], rows["extent"])
+        chosen &= _dominant(shown, rows["extent"])
     picture, side = np.nonzero(chosen)
     reasons = {
         "None in the annotation": 2 * int((~complete).sum()),
@@ -142,6 +144,7 @@ def _read_table(
         left=side == 0,
         pictures=[f"{n:05d}" for n in numbers],
         joints=rows["joints"][picture, side].astype(np.float64),
+        visible=rows["visible"][picture, side],
     )
     return table, reasons
 

@@ -19,14 +19,14 @@ _LAYOUT: Layout = {
     "picture": ("<i8", ()),
     "K": ("<f8", (3, 3)),
     "joints": ("<f4", (2, NUM_JOINTS, 3)),
-    "visible": ("<i8", (2,)),
+    "visible": ("|b1", (2, NUM_JOINTS)),
     "extent": ("<f4", (2,)),
     "off_px": ("<f4", (2,)),
 }
-"""One row per picture: its number, K, joints (left hand first, common order), how many joints of
-each hand are visible, the longer side of their box, and how far the projected joints lie from
-``uv_vis`` at most, pixels. NaN: None in the file."""
-_VERSION = 1
+"""One row per picture: its number, K, joints (left hand first, common order), which of them are
+visible, the longer side of each hand's box, and how far the projected joints lie from ``uv_vis`` at
+most, pixels. NaN: None in the file."""
+_VERSION = 2
 
 
 def read_annotations(path: Path) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def _row(entry: Any) -> dict[str, np.ndarray]:
     return {
         "K": K,
         "joints": xyz[:, list(TO_COMMON["rhd"])],
-        "visible": seen.sum(1),
+        "visible": seen[:, list(TO_COMMON["rhd"])],
         "extent": np.array(extent),
         "off_px": off.max(1).clip(max=1e6),
     }

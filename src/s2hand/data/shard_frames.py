@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from s2hand.data.shards import PackedIndex
 from s2hand.types import Camera, HandBatch, Labels
+
+LABELS = tuple(field.name for field in fields(Labels))
 
 
 def encode_frame(sample: HandBatch, index: PackedIndex) -> tuple[bytes, bytes]:
@@ -55,7 +58,8 @@ def decode_frame(block: bytes, index: PackedIndex, number: int) -> HandBatch:
         confidence=tensors["confidence"],
         camera=Camera(tensors["intrinsics"], index.crop_px),
         index=torch.tensor([number]),
-        labels=Labels(tensors["joints"], tensors["vertices"]) if index.labels else None,
+        labels=Labels(**{n: tensors[n] for n in LABELS if n in tensors}) if index.labels else None,
+        left=torch.tensor([number in index.left_frames]) if index.left else None,
         convention=index.convention,
     )
 
@@ -78,11 +82,17 @@ def _bytes(sample: HandBatch, index: PackedIndex) -> tuple[bytes, bytes]:
         "image": pixels[None],
     }
     if sample.labels is not None:
-        values |= {"joints": sample.labels.joints, "vertices": sample.labels.vertices}
+        values |= label_tensors(sample.labels)
     record = np.zeros((), index.record)
     for name in values.keys() & set(index.record.names or ()):
         record[name] = values[name][0].numpy()
     return b"" if index.raw else _png(pixels.permute(1, 2, 0).numpy()), record.tobytes()
+
+
+def label_tensors(labels: Labels) -> dict[str, Tensor]:
+    """By name, those that there are."""
+    tensors = {name: getattr(labels, name) for name in LABELS}
+    return {name: value for name, value in tensors.items() if value is not None}
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -103,7 +113,7 @@ def _pixels(png: bytes, side: int) -> np.ndarray:
 
 
 def _leaves(sample: HandBatch) -> list[Tensor]:
-    labels = [] if sample.labels is None else [sample.labels.joints, sample.labels.vertices]
+    labels = [] if sample.labels is None else label_tensors(sample.labels).values()
     K = sample.camera.intrinsics
     return [sample.image, sample.keypoints, sample.confidence, K, sample.index, *labels]
 

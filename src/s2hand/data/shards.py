@@ -68,6 +68,8 @@ class PackedIndex:
     """Of each frame: checksum of these bytes."""
     labels_sha256: str | None = None
     """Of all labels in order: a content key is of images and detections."""
+    visible: bool = False
+    """Whether the labels say which joints their benchmark counts."""
 
     @cached_property
     def record(self) -> np.dtype[np.void]:
@@ -79,9 +81,16 @@ class PackedIndex:
         ]
         if self.labels:
             fields += [("joints", "<f4", (NUM_JOINTS, 3)), ("vertices", "<f4", (NUM_VERTICES, 3))]
+        if self.visible:
+            fields.append(("visible", "|b1", (NUM_JOINTS,)))
         if self.raw:
             fields.append(("image", "|u1", (3, self.image_px, self.image_px)))
         return np.dtype(fields)
+
+    @cached_property
+    def left_frames(self) -> frozenset[int]:
+        """The frames that show left hands, to be asked often."""
+        return frozenset(self.left)
 
     @property
     def bytes(self) -> int:
@@ -120,8 +129,8 @@ def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         return f"schema {str(found)[:80]!r}, this version reads {SCHEMA!r}", None
-    for late in ("protocol", "labels_sha256"):  # were not written at first
-        content.setdefault(late, None)
+    # What was not written at first.
+    content = {"protocol": None, "labels_sha256": None, "visible": False, **content}
     fields = {f.name for f in dataclasses.fields(PackedIndex)}
     odd = fields ^ (set(content) - {"schema"})
     if odd:
@@ -203,7 +212,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     ),
     "crop_px": _is_side,
     "image_px": _is_side,
-    **dict.fromkeys(("raw", "planar", "labels"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("raw", "planar", "labels", "visible"), lambda v: isinstance(v, bool)),
     "names": lambda value: isinstance(value, list) and all(map(_is_name, value)),
     "segments": lambda value: isinstance(value, list) and all(map(_is_whole_list, value)),
     "shards": lambda value: isinstance(value, list) and all(map(_is_shard, value)),

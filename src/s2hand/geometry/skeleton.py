@@ -50,17 +50,20 @@ class JointConvention:
 
     ``inner`` says where the 16 inner joints come from: ``chain``, the kinematic chain, or
     ``regressor``, the joint regressor applied to the posed vertices (about 3.2 mm apart on
-    FreiHAND); ``tips`` are the fingertip vertices, thumb to little.
+    FreiHAND); ``tips`` are the fingertip vertices, thumb to little, and ``left_tips`` those of left
+    hands, where they are others.
     """
 
     inner: Literal["chain", "regressor"]
     tips: tuple[int, int, int, int, int]
+    left_tips: tuple[int, int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.inner not in ("chain", "regressor"):
             raise ValueError(f"inner={self.inner!r}: use 'chain' or 'regressor'")
-        if len(self.tips) != 5 or not all(0 <= tip < NUM_VERTICES for tip in self.tips):
-            raise ValueError(f"tips={self.tips}: five vertex ids in 0..{NUM_VERTICES - 1}")
+        for tips in (self.tips, self.left_tips or self.tips):
+            if len(tips) != 5 or not all(0 <= tip < NUM_VERTICES for tip in tips):
+                raise ValueError(f"tips={tips}: five vertex ids in 0..{NUM_VERTICES - 1}")
 
     @classmethod
     def preset(cls, name: str) -> JointConvention:
@@ -74,7 +77,7 @@ class JointConvention:
 JOINT_CONVENTIONS: dict[str, JointConvention] = {
     "freihand": JointConvention("regressor", (744, 320, 443, 555, 672)),
     "ho3d": JointConvention("chain", (744, 333, 444, 555, 672)),
-    "manopth": JointConvention("chain", (745, 317, 444, 556, 673)),
+    "manopth": JointConvention("chain", (745, 317, 444, 556, 673), (745, 317, 445, 556, 673)),
     "smplx": JointConvention("chain", (744, 320, 443, 554, 671)),
 }
 

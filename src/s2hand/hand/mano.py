@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import smplx
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from smplx.utils import Struct
 from torch import Tensor, nn
 
@@ -108,10 +108,16 @@ class ManoHead(nn.Module):
                 tensor = tensor.float()
             self.register_buffer(name, tensor, persistent=False)
 
-    def forward(self, code: HandCode, convention: str | None = None) -> Hand:
+    def forward(
+        self,
+        code: HandCode,
+        convention: str | None = None,
+        left: Bool[Tensor, " *n"] | None = None,
+    ) -> Hand:
         """Pose, shape and place the hand; any leading dimensions, metres in camera space.
 
-        ``convention`` names a preset that this call's joints follow instead of the head's own.
+        ``convention`` names a preset that this call's joints follow instead of the head's own;
+        where it has other fingertips on left hands, those that are ``left`` (mirrored) have them.
         """
         points = self.convention if convention is None else JointConvention.preset(convention)
         lead, width = code.pose.shape[:-1], code.pose.shape[-1]
@@ -130,7 +136,10 @@ class ManoHead(nn.Module):
             inner = posed.joints
             if points.inner == "regressor":
                 inner = self._mano.J_regressor @ posed.vertices
-            joints = _gather(inner, posed.vertices, points)
+            joints = _gather(inner, posed.vertices, points.tips)
+            if left is not None and points.left_tips is not None:
+                others = _gather(inner, posed.vertices, points.left_tips)
+                joints = torch.where(left.reshape(-1, 1, 1), others, joints)
             root = quaternion_multiply(axis_angle_to_quaternion(rotation), self._half_turn)
             turn = scale[..., None] * quaternion_to_matrix(root).transpose(-1, -2)
             local = axis_angle_to_quaternion(fingers.unflatten(-1, (15, 3)))
@@ -165,7 +174,7 @@ class ManoHead(nn.Module):
     def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
         """The joint regressor and the convention's fingertips on any posed mesh, common order."""
         inner = self._mano.J_regressor @ vertices
-        return _gather(inner, vertices, self.convention)
+        return _gather(inner, vertices, self.convention.tips)
 
     def finger_rotations(self, pose: Float[Tensor, "*n p"]) -> Float[Tensor, "*n 45"]:
         """Absolute rotations (axis-angle, radians, MANO order) of pose coefficients."""
@@ -184,10 +193,10 @@ class ManoHead(nn.Module):
         return joint_angles(quaternions[..., 1:, :], self._frames)
 
 
-def _gather(inner: Tensor, vertices: Tensor, points: JointConvention) -> Tensor:
+def _gather(inner: Tensor, vertices: Tensor, tips: tuple[int, ...]) -> Tensor:
     """16 inner joints in MANO order and the mesh's fingertips as 21 in the common order."""
-    tips, order = (indices(tuple(ids), vertices.device) for ids in (points.tips, TO_COMMON["mano"]))
-    joints = torch.cat([inner, vertices.index_select(-2, tips)], -2)
+    ids, order = (indices(tuple(ids), vertices.device) for ids in (tips, TO_COMMON["mano"]))
+    joints = torch.cat([inner, vertices.index_select(-2, ids)], -2)
     return joints.index_select(-2, order)
 
 

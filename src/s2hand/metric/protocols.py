@@ -1,8 +1,8 @@
 """What each benchmark reports, by name: alignment, points, span of the AUC, which frames count.
 
 Sources: the evaluation scripts of FreiHAND and HO-3D, the DexYCB toolkit, the two ways in which STB
-and RHD are published, and InterHand2.6M's script for single hands (from memory, as its paper says
-it). How YouTube-3D-Hands is measured is ours. The comparisons themselves are
+and RHD are published, and InterHand2.6M's script for single hands (its means are those of copies of
+it; that it puts the wrists together is from memory of the paper). How YouTube-3D-Hands is measured is ours. The comparisons themselves are
 :data:`s2hand.metric.joints.PROTOCOLS`.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from s2hand.geometry.procrustes import procrustes_align
+from s2hand.geometry.procrustes import procrustes_align, root_align
 from s2hand.metric.joints import PointErrors
 from s2hand.metric.mesh import F_SCORE_THRESHOLDS_M, f_scores
 
@@ -37,6 +37,8 @@ class Benchmark:
     auc: bool = True
     partial: bool = False
     """Frames count by the joints that are labelled, if the wrist is; otherwise only whole ones."""
+    both_hands: bool = False
+    """The mean is over the 42 joints of a left and a right hand, each over its own frames."""
 
 
 _LEADERBOARD = {"": "camera", "pa_": "pa"}
@@ -47,7 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stb_a": Benchmark({"root0_": "stb_rhd_root0"}),
     "stb_b": Benchmark({"root9_": "stb_rhd_root9"}),
     "rhd": Benchmark({"root0_": "stb_rhd_root0", "root9_": "stb_rhd_root9"}),
-    "interhand": Benchmark({"rr_": "root"}, auc=False, partial=True),
+    "interhand": Benchmark({"rr_": "root"}, auc=False, partial=True, both_hands=True),
     "youtube": Benchmark({}, {"pa_": "pa"}, auc=False),
 }
 """By name. ``freihand``: camera space and PA, joints and mesh, AUC 0 to 50 mm. ``ho3d``: the same,
@@ -56,7 +58,8 @@ root-relative and PA joints; frames without labels do not count. ``stb_a``: scal
 finger's first bone, put together at joint 0, AUC over linspace(0, 50 mm, 20)[8:]; ``stb_b``: scaled
 by wrist to middle finger's base, put together there, AUC over linspace(20, 50 mm, 15). The two are
 not comparable; of RHD both are published, so ``rhd`` gives both. ``interhand``: distances after the
-wrists are put together, over labelled joints. ``youtube`` (our definition): Procrustes-aligned
+wrists are put together, over labelled joints, the mean over the 42 of both hands. ``rhd`` counts
+visible joints. ``youtube`` (our definition): Procrustes-aligned
 vertices, of meshes whose size is not known and was set to that of
 :data:`s2hand.data.youtube_labels.LABEL_RADIUS_M`."""
 
@@ -79,7 +82,8 @@ class BenchmarkMetrics(Metric):
         """A benchmark of :data:`BENCHMARKS`."""
         super().__init__()
         self.name, self.benchmark = name, benchmark(name)
-        self.joints = _errors(_JOINTS, self.benchmark.joints)
+        hands = 2 if self.benchmark.both_hands else 1
+        self.joints = _errors(hands * _JOINTS, self.benchmark.joints)
         self.vertices = _errors(_VERTICES, self.benchmark.vertices)
         scores = torch.zeros(2 * len(F_SCORE_THRESHOLDS_M), dtype=torch.float64)
         self.add_state("f_totals", scores, dist_reduce_fx="sum")
@@ -92,11 +96,23 @@ class BenchmarkMetrics(Metric):
         true_joints: Float[Tensor, "n 21 3"],
         vertices: Float[Tensor, "n 778 3"] | None = None,
         true_vertices: Float[Tensor, "n 778 3"] | None = None,
+        visible: Bool[Tensor, "n 21"] | None = None,
+        left: Bool[Tensor, " n"] | None = None,
     ) -> None:
-        """Add frames: metres, camera space, common order; NaN in the truth where it is unknown."""
+        """Add frames: metres, camera space, common order; NaN in the truth where it is unknown.
+
+        Joints that are not ``visible`` are aligned, but not counted; ``left`` are left hands, where
+        a benchmark tells them apart.
+        """
         known = true_joints.isfinite().all(-1)
         kept = known[:, _ROOT] if self.benchmark.partial else known.all(-1)
-        self._add(0, self.joints, joints[kept], true_joints[kept], known[kept])
+        counted = known if visible is None else known & visible
+        points, truth, counted = joints[kept], true_joints[kept].nan_to_num(), counted[kept]
+        if self.benchmark.both_hands:
+            side = (torch.zeros_like(kept) if left is None else left)[kept]
+            points = root_align(points, truth)  # of each hand its own
+            points, truth, counted = (_both(x, side) for x in (points, truth, counted))
+        self._add(0, self.joints, points, truth, counted)
         if vertices is None or true_vertices is None or not self.benchmark.vertices:
             return
         known = true_vertices.isfinite().all(-1)
@@ -109,12 +125,11 @@ class BenchmarkMetrics(Metric):
             self.f_totals += torch.cat(scores, 1).sum(0)
 
     def _add(
-        self, kind: int, errors: nn.ModuleDict, points: Tensor, truth: Tensor, known: Tensor
+        self, kind: int, errors: nn.ModuleDict, points: Tensor, truth: Tensor, counted: Tensor
     ) -> None:
         self.frames[kind] += len(points)
-        truth = torch.where(known[..., None], truth, 0.0)
         for metric in errors.values() if len(points) else ():
-            metric.update(points, truth, known)  # type: ignore[operator]
+            metric.update(points, truth, counted)  # type: ignore[operator]
 
     def compute(self) -> dict[str, Tensor]:
         """Every result whose truth was met, float64 scalars."""
@@ -137,6 +152,13 @@ class BenchmarkMetrics(Metric):
         super().reset()
         for metric in (*self.joints.values(), *self.vertices.values()):
             metric.reset()  # type: ignore[operator]
+
+
+def _both(values: Shaped[Tensor, "n 21 *d"], left: Bool[Tensor, " n"]) -> Tensor:
+    """[n, 42, ...]: a right hand's joints, then a left one's; zeros where the other hand is."""
+    side = left.reshape(-1, *[1] * (values.ndim - 1))
+    nothing = torch.zeros_like(values)
+    return torch.cat([values.where(~side, nothing), values.where(side, nothing)], 1)
 
 
 def _errors(points: int, comparisons: Mapping[str, str]) -> nn.ModuleDict:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from s2hand.geometry.camera import crop_camera, project
@@ -82,11 +82,12 @@ class Reconstructor(nn.Module):
         render: bool = True,
         resolution: int | None = None,
         convention: str | None = None,
+        left: Bool[Tensor, "b t"] | None = None,
     ) -> Prediction:
         """Pose, project and (on demand) render a code; joints in the hand's own or a named
-        convention (``batch.convention``)."""
+        convention (``batch.convention``, of ``batch.left`` hands)."""
         with torch.autocast(code.pose.device.type, enabled=False):
-            hand = self.hand(code, convention)
+            hand = self.hand(code, convention, left)
             joints_2d = project(hand.joints, camera.intrinsics)
             pixels = self.renderer(hand, camera, self.hand.faces, resolution) if render else None
         return Prediction(hand, joints_2d, estimates, pixels)
@@ -96,7 +97,9 @@ class Reconstructor(nn.Module):
     ) -> Prediction:
         """Encode and decode."""
         code, estimates = self.encode(batch)
-        return self.decode(code, batch.camera, estimates, render, resolution, batch.convention)
+        return self.decode(
+            code, batch.camera, estimates, render, resolution, batch.convention, batch.left
+        )
 
     def _place(self, values: dict[str, Tensor], camera: Camera) -> HandCode:
         """Raw rotation and translation into the camera frame."""
