@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from fixtures.freihand import BACKGROUNDS, FreiHandTree
-from s2hand.data.freihand import FreiHandDataset, read_rows
+from s2hand.data import freihand as freihand_module
+from s2hand.data.freihand import FreiHandDataset, read_label_rows, read_rows
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
 
@@ -230,6 +231,20 @@ class TestBadData:
         (tmp_path / "K.json").write_text(text)
         with pytest.raises(ValueError, match=rf"K\.json.*{message}"):
             read_rows(tmp_path / "K.json", (3,))
+
+    def test_labels_are_parsed_once(
+        self, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("S2HAND_CACHE", str(tmp_path / "cache"))
+        path = copy / "training_xyz.json"
+        first = read_label_rows(path, (21, 3))
+        np.testing.assert_array_equal(first, np.float32(json.loads(path.read_text())))
+        monkeypatch.setattr(freihand_module, "read_rows", None)
+        np.testing.assert_array_equal(read_label_rows(path, (21, 3)), first)
+        monkeypatch.undo()
+        monkeypatch.setenv("S2HAND_CACHE", str(tmp_path / "cache"))
+        path.write_text(json.dumps((2 * first).tolist()))
+        np.testing.assert_array_equal(read_label_rows(path, (21, 3)), 2 * first)
 
     def test_annotations_are_read_exactly(self, tmp_path: Path) -> None:
         rows = np.random.default_rng(0).standard_normal((5, 4, 3))

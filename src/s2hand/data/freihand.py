@@ -20,6 +20,7 @@ from PIL import Image
 
 from s2hand.checksums import read_verified
 from s2hand.data.base import HandDataset, content_key
+from s2hand.data.cache import read_once
 from s2hand.data.checks import check_depth, check_intrinsics, report
 from s2hand.data.crops import CROP_PX, crop_image
 from s2hand.data.detection_files import read_detections
@@ -153,7 +154,7 @@ class FreiHandDataset(HandDataset):
             return None
         arrays = []
         for kind, path in paths.items():
-            rows = read_rows(path, shapes[kind], np.float32)
+            rows = read_label_rows(path, shapes[kind])
             if len(rows) != count:
                 raise ValueError(f"{path} has {len(rows)} samples, {self._prefix}_K.json {count}")
             check_depth(rows, path)
@@ -183,7 +184,7 @@ class FreiHandDataset(HandDataset):
         """The labels of an image; the image is not read."""
         if self._labels is None:
             return None
-        xyz, verts = (torch.from_numpy(a[self._annotations[index]]) for a in self._labels)
+        xyz, verts = (torch.from_numpy(a[self._annotations[index]].copy()) for a in self._labels)
         return Labels(joints=xyz[None], vertices=verts[None])
 
     def path(self, index: int) -> Path:
@@ -227,6 +228,22 @@ def read_rows(
     # A byte that is no text is told like any other damage, by its sample.
     text = read_verified(path).decode("utf-8", errors="replace")
     return json_rows(text, path, shape, dtype)[0]
+
+
+def read_label_rows(path: Path, shape: tuple[int, ...]) -> Float[np.ndarray, "n ..."]:
+    """A file of labels as :func:`read_rows` reads it, float32, memory-mapped: parsed once.
+
+    Meshes are gigabytes of JSON, which every process of a run would hold for itself.
+
+    Raises:
+        ValueError: naming the file and the sample that does not fit.
+    """
+
+    def read() -> tuple[int, list[dict[str, np.ndarray]]]:
+        rows = read_rows(path, shape, np.float32)
+        return len(rows), [{"rows": rows}]
+
+    return read_once("freihand-labels", 1, [path], {"rows": ("<f4", shape)}, read)["rows"]
 
 
 def _image_ids(split: Split, count: int, variants: Sequence[int], val_count: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from s2hand.checksums import read_verified
 from s2hand.data.cache import Layout
 from s2hand.data.checks import check_depth, check_intrinsics
-from s2hand.data.freihand import read_rows
+from s2hand.data.freihand import read_label_rows
 from s2hand.data.recorded import IMAGE_SIZE
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, TO_COMMON
 from s2hand.pickles import NUMPY, Array, Scalar, read_pickle, to_array
@@ -78,7 +78,7 @@ def read_truth(root: Path, count: int) -> tuple[np.ndarray | None, np.ndarray | 
         return None, None
     arrays = []
     for name, shape in shapes.items():
-        rows = read_rows(root / name, shape, np.float32) * _OPENGL
+        rows = read_label_rows(root / name, shape) * _OPENGL
         if len(rows) != count:
             raise ValueError(f"{root / name} has {len(rows)} frames, evaluation.txt {count}")
         check_depth(rows, root / name)

@@ -2,8 +2,8 @@
 
 Sources: the evaluation scripts of FreiHAND and HO-3D, the DexYCB toolkit, the two ways in which STB
 and RHD are published, and InterHand2.6M's script for single hands (its means are those of copies of
-it; that it puts the wrists together is from memory of the paper). How YouTube-3D-Hands is measured is ours. The comparisons themselves are
-:data:`s2hand.metric.joints.PROTOCOLS`.
+it; that it puts the wrists together is from memory of the paper). How YouTube-3D-Hands is measured
+is ours. The comparisons themselves are :data:`s2hand.metric.joints.PROTOCOLS`.
 """
 
 from __future__ import annotations
