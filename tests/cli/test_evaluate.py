@@ -133,19 +133,25 @@ def test_another_dataset_with_labels(
     assert run_command(main, *arguments) == 0
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert report["frames"] == len(freihand.evaluation_joints)
+    assert report["test_set"]["root"] == str(freihand.root)
     assert "pa_mpjpe_mm" in report["metrics"]["model"]
 
 
 def test_own_pictures_without_labels(
-    checkpoint: Path, freihand: FreiHandTree, tmp_path: Path
+    checkpoint: Path, freihand: FreiHandTree, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "metrics.json").write_text('{"test_set": {"_target_": "other.Frames"}}')
     pictures = freihand.root / "evaluation" / "rgb"
     arguments = [f"checkpoint={checkpoint}", f"out={tmp_path}", "examples=1", "data=frames"]
     arguments += [
         f"dataset.source={pictures}",
         f"dataset.detections={freihand.evaluation_detections}",
     ]
-    assert run_command(main, *arguments) == 0
+    for told in ("another test set (other.Frames) are replaced; out=FOLDER keeps both", ""):
+        caplog.clear()
+        assert run_command(main, *arguments) == 0
+        assert told in caplog.text
+        assert ("are replaced" in caplog.text) == bool(told)
     report = json.loads((tmp_path / "metrics.json").read_text())
     assert set(report["metrics"]) == {"model"}
     assert set(report["metrics"]["model"]) == {"error_2d_px", "error_2d_confident_px"}

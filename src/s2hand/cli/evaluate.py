@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,6 +120,19 @@ def results(
     }
 
 
+def _tell_if_replaced(path: Path, test_set: Any) -> None:
+    """Warn if a file holds the results of another test set."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")).get("test_set")
+    except (OSError, ValueError, AttributeError):  # none there, or nothing worth keeping
+        return
+    if before not in (None, test_set):
+        _log.warning(
+            "%s: the results of another test set (%s) are replaced; out=FOLDER keeps both",
+            path, before.get("_target_") if isinstance(before, dict) else before,
+        )  # fmt: skip
+
+
 @torch.no_grad()
 def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
     """A leaderboard's ``pred.json``: joints and vertices of every test frame, metres, in order.
@@ -168,12 +182,15 @@ def main(cfg: DictConfig) -> None:
     module.protocol = cfg.protocol
     use_checkpoint(trainer, cfg.checkpoint)
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
-    data = make_data(OmegaConf.create({"data": data_config(cfg, record["config"]["data"])}), module)
+    chosen = data_config(cfg, record["config"]["data"])
+    data = make_data(OmegaConf.create({"data": chosen}), module)
     columns = measure(trainer, module, data)
     if not trainer.is_global_zero:
         return
     module = module.to(trainer.strategy.root_device)
     report = results(str(cfg.checkpoint), record, module, data, columns)
+    report["test_set"] = OmegaConf.to_container(chosen.test, resolve=True)
+    _tell_if_replaced(out / "metrics.json", report["test_set"])
     write_json(out / "metrics.json", report)
     if cfg.pred_json:
         write_predictions(module, data, out / "pred.json")
