@@ -116,7 +116,10 @@ def test_the_checkpoint_is_evaluated_on_each_set_by_its_own_protocol(
     for name, options in {"ho3d": own, "freihand": images}.items():
         out = tmp_path / name
         assert run_command(evaluate, checkpoint, f"out={out}", "examples=1", *options) == 0
-        model = json.loads((out / "metrics.json").read_text())["metrics"]["model"]
+        root = freihand.root if name == "freihand" else ho3d.root
+        report = json.loads((out / "metrics.json").read_text())
+        assert report["test_set"]["root"] == str(root)
+        model = report["metrics"]["model"]
         assert any(key.startswith(f"{name}/") for key in model), sorted(model)
         assert 0 < model["pa_mpjpe_mm"] < 60
 

@@ -127,9 +127,10 @@ def _tell_if_replaced(path: Path, test_set: Any) -> None:
     except (OSError, ValueError, AttributeError):  # none there, or nothing worth keeping
         return
     if before not in (None, test_set):
+        was = before.get("_target_", before) if isinstance(before, dict) else before
         _log.warning(
             "%s: the results of another test set (%s) are replaced; out=FOLDER keeps both",
-            path, before.get("_target_") if isinstance(before, dict) else before,
+            path, was,
         )  # fmt: skip
 
 
@@ -189,7 +190,9 @@ def main(cfg: DictConfig) -> None:
         return
     module = module.to(trainer.strategy.root_device)
     report = results(str(cfg.checkpoint), record, module, data, columns)
-    report["test_set"] = OmegaConf.to_container(chosen.test, resolve=True)
+    # Of mixed data it is the name of a part.
+    test_set = chosen.parts[chosen.test].data.test if isinstance(chosen.test, str) else chosen.test
+    report["test_set"] = OmegaConf.to_container(test_set, resolve=True)
     _tell_if_replaced(out / "metrics.json", report["test_set"])
     write_json(out / "metrics.json", report)
     if cfg.pred_json:
