@@ -44,8 +44,8 @@ from s2hand.data.interhand import InterHandDataset
 from s2hand.data.rhd import RhdDataset
 from s2hand.data.stb import StbDataset
 from s2hand.data.youtube import YouTubeDataset
-from s2hand.files import write_json
-from s2hand.pickles import NUMPY, Array, read_pickle, to_array
+from s2hand.files.json import write_json
+from s2hand.files.pickles import NUMPY, Array, read_pickle, to_array
 
 DETECTIONS = "detections.json"
 

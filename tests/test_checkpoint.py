@@ -183,7 +183,7 @@ def test_weights_of_other_parts_and_sizes_are_refused_by_name() -> None:
         "os.system",
         "builtins.exec",
         "subprocess.run",
-        "s2hand.files.write_json",
+        "s2hand.files.json.write_json",
         "s2hand.data.frames.logging.os.system",
         "s2hand.data.frames.Path",
         "s2hand.data.cache.write_cache",

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from fixtures.runs import compose_config, run_command
 from s2hand.checkpoint import read_checkpoint
-from s2hand.cli.common.errors import lost_process, message
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
 from s2hand.cli.train import make_trainer
 from s2hand.data.sampling import InOrderSampler, ShuffleSampler, own_share
 from s2hand.distributed import SyncLayers, ddp
+from s2hand.files.errors import lost_process, message
 
 SMALL = [
     "experiment=smoke", "loss=[joints_3d,shape,laplacian]", "+data.train.labels=true",

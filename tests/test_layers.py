@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "s2hand"
 
 LAYERS = [
-    {"checksums", "files", "pickles", "progress"},
+    {"files"},
     {"types", "window"},
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "detect", "export"},
@@ -43,7 +43,6 @@ WITHIN_LAYER = {
     ("dashboard", "callbacks"),
     ("dashboard", "module"),
     ("dashboard", "panel"),
-    ("pickles", "checksums"),
     ("window", "types"),
 }
 
@@ -51,8 +50,8 @@ OWNERS = {
     "timm": {"model/encoder.py"},
     "smplx": {"hand/mano.py"},
     "nvdiffrast": {"render/nvdiffrast.py"},
-    "hydra": {"build.py", "cli"},
-    "omegaconf": {"build.py", "cli"},
+    "hydra": {"files/errors.py", "build.py", "cli"},
+    "omegaconf": {"files/errors.py", "build.py", "cli"},
     "wandb": {"artifacts.py", "dashboard.py"},
     "mediapipe": {"detect/mediapipe.py"},
     "viser": {"view/server.py"},

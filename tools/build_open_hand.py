@@ -20,7 +20,7 @@ from open_hand.poses import build_poses, pose_mesh
 from open_hand.shapes import build_shapes
 from open_hand.skin import paint
 from open_hand.source import GET_WHEEL, Body, Source
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import MANO_PARENTS
 
 SEED = 20240607

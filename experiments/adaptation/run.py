@@ -30,7 +30,7 @@ from s2hand.cli.adapt import adapt
 from s2hand.cli.common.app import quiet_libraries
 from s2hand.cli.evaluate import measure
 from s2hand.export.tables import Metrics, mean, number
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 
 HERE = Path(__file__).parent
 SEQUENCES, SEEDS, STEPS = range(8), range(2), 200

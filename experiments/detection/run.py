@@ -27,7 +27,7 @@ from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.detect.model import find_model
 from s2hand.export.movie import MovieWriter
 from s2hand.export.track import read_track
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 
 HERE = Path(__file__).parent
 OUT = RUNS / HERE.name

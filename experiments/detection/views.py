@@ -20,7 +20,7 @@ from s2hand.detect.confidence import VIEWS, View, agreement, found_again, inside
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.detect.model import find_model
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 
 MORE = (View(12, 1.05, False), View(-18, 1.1, True), View(8, 0.8, False))
 """Beside the five of the package, in the same ranges of angle and scale."""

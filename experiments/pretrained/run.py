@@ -12,7 +12,7 @@ import torch
 from experiments.study import Study, Trial, into_readme, only_report, table
 
 from s2hand.checkpoint import checkpoint_file, read_checkpoint
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.pretrained import PRETRAINED
 
 HERE = Path(__file__).parent

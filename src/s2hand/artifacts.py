@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from s2hand.files import default_root
+from s2hand.files.folders import default_root
 
 PREFIX = "wandb:"
 """Wherever a checkpoint is asked for, ``wandb:entity/project/name:version`` names an artifact."""

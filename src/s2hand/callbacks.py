@@ -20,12 +20,12 @@ from rich.progress import Progress as RichProgress
 
 from s2hand.checkpoint_files import UnwrittenCheckpointError
 from s2hand.data.module import HandDataModule
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
+from s2hand.files.progress import PLAIN_SECONDS
 from s2hand.model.modes import evaluating
 from s2hand.module import S2Hand
 from s2hand.objective import NonFiniteLossError
 from s2hand.panel import panel
-from s2hand.progress import PLAIN_SECONDS
 from s2hand.types import HandBatch
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from s2hand.checkpoint import LAST, PREVIOUS, DamagedCheckpointError, read_checkpoint
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 _log = logging.getLogger(__name__)
 

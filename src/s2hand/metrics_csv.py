@@ -13,7 +13,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 Row = dict[str, str]
 

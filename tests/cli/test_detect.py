@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from fixtures.video import damage, dot_centre, dot_frame, write_video
-from s2hand import progress
 from s2hand.cli.detect import main
 from s2hand.cli.detection import recordings
 from s2hand.cli.detection.recordings import detect
 from s2hand.data.detection_files import list_tracks, read_detections
 from s2hand.detect import model
 from s2hand.detect.hands import FoundHand
+from s2hand.files import progress
 
 SHAPE = np.random.default_rng(0).uniform(-20, 20, (21, 2))
 

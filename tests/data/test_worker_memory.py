@@ -22,7 +22,7 @@ from s2hand.data.detections import Detections
 from s2hand.data.frame_table import FrameTable
 from s2hand.data.freihand import FreiHandDataset
 from s2hand.data.recorded import RecordedDataset
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 
 SMAPS = Path("/proc/self/smaps")
 EPOCHS, WORKERS, BATCH = 2, 2, 250

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2hand.cli.common.errors import EXPECTED, ended
 from s2hand.cli.datasets.check import EXAMPLES, add_check, add_track
 from s2hand.cli.datasets.pack import add_pack
 from s2hand.data.detection_files import read_detections, write_detections
+from s2hand.files.errors import EXPECTED, ended
 
 _EPILOG = f"""\
 examples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from s2hand.cli.common.errors import EXPECTED, ended
+from s2hand.files.errors import EXPECTED, ended
 
 if TYPE_CHECKING:
     from s2hand.cli.datasets.formats import Format

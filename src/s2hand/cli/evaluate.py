@@ -26,7 +26,8 @@ from s2hand.dashboard import log_panel, use_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.export.mesh import write_mesh
 from s2hand.export.page import write_page
-from s2hand.files import atomic_path, write_json
+from s2hand.files.atomic import atomic_path
+from s2hand.files.json import write_json
 from s2hand.metric.leaderboard import FREIHAND_FRAMES, write_freihand, write_ho3d
 from s2hand.module import S2Hand
 from s2hand.panel import panel

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from s2hand.cli.common.errors import EXPECTED, ended
+from s2hand.files.errors import EXPECTED, ended
 from s2hand.hand.model_file import Side, load_hand_model, save_hand_model
 
 _DESCRIPTION = """\

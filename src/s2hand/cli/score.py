@@ -12,15 +12,15 @@ import torch
 from rich.console import Console
 
 from s2hand.cli.common.app import metrics_table
-from s2hand.cli.common.errors import EXPECTED, ended
 from s2hand.data.checks import check_depth
 from s2hand.data.freihand import read_rows
 from s2hand.data.ho3d_labels import read_list
-from s2hand.files import write_json
+from s2hand.files.errors import EXPECTED, ended
+from s2hand.files.json import write_json
+from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.metric.protocols import BenchmarkMetrics
 from s2hand.metric.submission import from_ho3d, read_predictions
-from s2hand.progress import progress
 
 _DESCRIPTION = """\
 Check pred.json, or the zip with it, against the evaluation split it was made for: two lists, as

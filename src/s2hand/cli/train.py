@@ -20,7 +20,8 @@ from s2hand.checkpoint_files import CheckpointFiles, newest_checkpoint
 from s2hand.cli.common.app import command, quiet_libraries
 from s2hand.cli.sweeps.study import read_json_object
 from s2hand.dashboard import log_checkpoint, use_checkpoint
-from s2hand.files import remove_leftovers, write_json
+from s2hand.files.atomic import remove_leftovers
+from s2hand.files.json import write_json
 from s2hand.metrics_csv import MetricsCsv
 from s2hand.model.modes import freeze_batch_norm
 from s2hand.module import S2Hand

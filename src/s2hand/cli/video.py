@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from s2hand.cli.common.errors import EXPECTED, ended
-    from s2hand.cli.common.locks import own_folder
+    from s2hand.files.errors import EXPECTED, ended
+    from s2hand.files.locks import own_folder
 
     job = None
     try:
@@ -110,8 +110,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for what would fail late."""
-    from s2hand.cli.common.errors import check_names
-    from s2hand.files import check_writable
+    from s2hand.cli.common.overrides import check_names
+    from s2hand.files.folders import check_writable
 
     for path in (options.source, options.out, options.detections):
         if path is not None and "${" in str(path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.common.errors import EXPECTED, ended
+from s2hand.files.errors import EXPECTED, ended
 from s2hand.view.address import is_local
 
 _EPILOG = """\

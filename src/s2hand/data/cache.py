@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
-from s2hand.files import default_root
+from s2hand.files.checksums import file_stamp
+from s2hand.files.folders import default_root
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of an array -> (numpy dtype, shape of one frame's row)."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from s2hand.checksums import read_verified
+from s2hand.files.checksums import read_verified
 
 MIN_FOCAL, MAX_FOCAL = 0.2, 20.0
 """Focal lengths in longer sides of the image: fields of view of 136 to 3 degrees."""

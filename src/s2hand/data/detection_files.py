@@ -22,7 +22,7 @@ from s2hand.data.detection_tracks import (
     track_infos,
 )
 from s2hand.data.detections import SIDES, Detections
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 SCHEMA = "s2hand.detections/1"

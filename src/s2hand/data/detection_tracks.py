@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from s2hand.data.detection_rows import distinct_names, image_size, keypoint_row
 from s2hand.data.detections import SIDES, Detections
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 logger = logging.getLogger(__name__)

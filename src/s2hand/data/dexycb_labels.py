@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from s2hand.checksums import read_verified
 from s2hand.data.cache import Layout
 from s2hand.data.checks import check_depth, check_intrinsics
 from s2hand.data.detections import SIDES
 from s2hand.data.recorded import IMAGE_SIZE
+from s2hand.files.checksums import read_verified
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 SERIALS = (

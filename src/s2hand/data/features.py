@@ -12,8 +12,8 @@ from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
-from s2hand.files import default_root
-from s2hand.progress import progress
+from s2hand.files.folders import default_root
+from s2hand.files.progress import progress
 from s2hand.types import HandBatch
 
 VERSION = 2

@@ -13,8 +13,8 @@ from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.crops import crop_image
 from s2hand.data.video import FrameSource
-from s2hand.files import default_root
-from s2hand.progress import progress
+from s2hand.files.folders import default_root
+from s2hand.files.progress import progress
 
 _FORMAT = 1
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from s2hand.checksums import file_stamp
 from s2hand.data.base import content_key
 from s2hand.data.cache import Layout, open_cache, write_cache
 from s2hand.data.read_ahead import read_ahead
-from s2hand.files import default_root
-from s2hand.progress import progress
+from s2hand.files.checksums import file_stamp
+from s2hand.files.folders import default_root
+from s2hand.files.progress import progress
 
 _VERSION = 1
 

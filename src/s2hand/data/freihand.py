@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from s2hand.checksums import read_verified
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.cache import read_once
 from s2hand.data.checks import check_depth, check_intrinsics, report
@@ -29,7 +28,8 @@ from s2hand.data.plausible import count_far, count_strange, strange_labels
 from s2hand.data.read_ahead import read_ahead
 from s2hand.data.texts import Texts
 from s2hand.data.video import read_image
-from s2hand.files import json_rows
+from s2hand.files.checksums import read_verified
+from s2hand.files.json import json_rows
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.types import Camera, HandBatch, Labels
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from s2hand.checksums import read_verified
 from s2hand.data.cache import Layout
 from s2hand.data.checks import check_depth, check_intrinsics
 from s2hand.data.freihand import read_label_rows
 from s2hand.data.recorded import IMAGE_SIZE
+from s2hand.files.checksums import read_verified
+from s2hand.files.pickles import NUMPY, Array, Scalar, read_pickle, to_array
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES, TO_COMMON
-from s2hand.pickles import NUMPY, Array, Scalar, read_pickle, to_array
 
 logger = logging.getLogger(__name__)
 

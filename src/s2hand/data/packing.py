@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from s2hand.data.base import HandDataset
 from s2hand.data.shard_frames import encode_frame, label_tensors, npy_header
 from s2hand.data.shards import INDEX, PackedIndex, read_index
-from s2hand.files import write_json
-from s2hand.progress import progress
+from s2hand.files.json import write_json
+from s2hand.files.progress import progress
 
 SHARD_BYTES = 256 * 2**20
 """Large enough for object stores to be fast, small enough to be copied again."""

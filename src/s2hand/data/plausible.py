@@ -1,7 +1,7 @@
 """Labels that are no hand's, and detections that lie elsewhere than the labels say.
 
 No parser notices a changed digit, a flipped byte or a file of another frame. What is far from any
-hand is found here and counted; only checksums tell the rest (:mod:`s2hand.checksums`).
+hand is found here and counted; only checksums tell the rest (:mod:`s2hand.files.checksums`).
 """
 
 from __future__ import annotations

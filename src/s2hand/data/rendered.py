@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from s2hand.data.base import HandDataset
 from s2hand.data.cache import Layout, open_cache, write_cache
-from s2hand.files import default_root
-from s2hand.progress import progress
+from s2hand.files.folders import default_root
+from s2hand.files.progress import progress
 from s2hand.types import Camera, HandBatch, Labels
 
 Block = dict[str, np.ndarray]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from s2hand.data.cache import Layout, read_once
+from s2hand.files.pickles import NUMPY, Array, read_pickle, to_array
 from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
-from s2hand.pickles import NUMPY, Array, read_pickle, to_array
 
 MAX_ANNOTATION_BYTES = 2**29
 """``anno_training.pickle`` holds about 100 MB."""

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.io import loadmat, whosmat
 from scipy.spatial.transform import Rotation
 
-from s2hand.checksums import read_verified
+from s2hand.files.checksums import read_verified
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 CameraName = Literal["BB_left", "BB_right", "SK_color"]

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from s2hand.checksums import read_verified
 from s2hand.data.decode import VideoScan, read_video, scan_video
 from s2hand.data.detections import Detections
+from s2hand.files.checksums import read_verified
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import ijson
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.checksums import read_verified
 from s2hand.data.cache import Layout, read_once
+from s2hand.files.checksums import read_verified
 from s2hand.geometry.skeleton import NUM_VERTICES
 
 LABEL_RADIUS_M = 0.06

@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from s2hand.files import atomic_path, default_root
+from s2hand.files.atomic import atomic_path
+from s2hand.files.folders import default_root
 
 FILE_NAME = "hand_landmarker.task"
 VARIABLE = "S2HAND_HAND_LANDMARKER"

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from s2hand.export.codes import ROTATION_NAMES
 from s2hand.export.mesh import OPENCV_TO_GLTF
 from s2hand.export.motion import Motion
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 _TURN = "Zrotation Yrotation Xrotation"
 """R = Rz Ry Rx, degrees. Of the six orders the one whose lock is out of the way: a finger would

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from s2hand.export.tables import Metrics, known, mean
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 BAR, DOT, BEST = "#9ab8d8", "#1f3a5f", "#e08a1e"
 

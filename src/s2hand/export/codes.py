@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from s2hand.export.mirror import mirror_faces, mirror_prediction
-from s2hand.files import atomic_path, write_json
+from s2hand.files.atomic import atomic_path
+from s2hand.files.json import write_json
 from s2hand.geometry.camera import project
 from s2hand.geometry.skeleton import JOINT_NAMES, MANO_FINGERS
 from s2hand.types import Camera, Prediction

@@ -11,7 +11,7 @@ import trimesh
 from jaxtyping import Float, Int
 
 from s2hand.export.about import GLTF_AXES, About, comments, stated
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 OPENCV_TO_GLTF = np.array([1.0, -1.0, -1.0])
 """glTF has y up and looks along -z."""

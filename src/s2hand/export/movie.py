@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from typing_extensions import Self
 
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 _BT709 = 1  # primaries, transfer function and matrix (ITU-T H.273), which players assume of film
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 
 def write_page(

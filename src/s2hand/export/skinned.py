@@ -15,7 +15,7 @@ from s2hand.export.codes import ROTATION_NAMES
 from s2hand.export.gltf import ATTRIBUTES, INDICES, Binary, glb
 from s2hand.export.mesh import SKIN_MATERIAL, check_mesh, srgb_to_linear
 from s2hand.export.motion import Motion
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from typing_extensions import Self
 
 from s2hand.export.codes import Record, check_finite, plain, read_record
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 SCHEMA = "s2hand.track/1"
 _ROWS = 256

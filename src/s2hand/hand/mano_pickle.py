@@ -2,8 +2,8 @@
 
 ``MANO_RIGHT.pkl`` was written by Python 2 with numpy, scipy and chumpy objects. Unpickling it the
 ordinary way needs chumpy (which no longer installs) and executes whatever the file names. Here
-:mod:`s2hand.pickles` reads it with passive stubs for the few classes that MANO's files name, and
-arrays are built from what the stubs recorded.
+:mod:`s2hand.files.pickles` reads it with passive stubs for the few classes that such files
+name, and arrays are built from what the stubs recorded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from s2hand import pickles
-from s2hand.pickles import Stub, read_pickle
+from s2hand.files import pickles
+from s2hand.files.pickles import Stub, read_pickle
 
 MAX_FILE_BYTES = 256 * 2**20
 """MANO's files hold about 4 MB; anything much larger is not one of them."""

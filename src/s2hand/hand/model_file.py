@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import MANO_PARENTS, NUM_VERTICES
 from s2hand.hand.mano_pickle import MAX_FILE_BYTES, read_mano_pickle
 

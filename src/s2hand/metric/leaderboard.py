@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import (
     NUM_JOINTS,
     NUM_VERTICES,

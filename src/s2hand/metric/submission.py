@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from s2hand.files import json_rows
+from s2hand.files.json import json_rows
 from s2hand.geometry.skeleton import (
     NUM_JOINTS,
     NUM_VERTICES,

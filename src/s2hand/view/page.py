@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from s2hand.export.overlay import JOINT_COLORS
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import BONES
 from s2hand.view.recording import KNOWN_FILES, Recording, open_recording
 

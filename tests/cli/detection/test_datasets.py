@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from fixtures.datasets import FORMATS as FIXTURES
-from s2hand.cli.common.locks import own
 from s2hand.cli.data import main as check
 from s2hand.cli.datasets.formats import FORMATS
 from s2hand.cli.detect import main
@@ -20,6 +19,7 @@ from s2hand.cli.detection import datasets
 from s2hand.cli.detection.datasets import wanted_hands
 from s2hand.data.detection_files import read_detections
 from s2hand.detect.hands import FoundHand
+from s2hand.files.locks import own
 
 GRID = np.stack(np.meshgrid(np.arange(7), np.arange(3)), -1).reshape(21, 2) * 8.0
 PLACE = {"left": np.array([40.0, 60]), "right": np.array([120.0, 90])}

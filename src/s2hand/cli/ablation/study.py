@@ -20,7 +20,8 @@ from s2hand.cli.ablation.table import ROW_FILE
 from s2hand.cli.evaluate import data_config
 from s2hand.cli.sweeps.study import read_json_object
 from s2hand.cli.train import described, flat
-from s2hand.files import atomic_path, write_json
+from s2hand.files.atomic import atomic_path
+from s2hand.files.json import write_json
 
 _log = logging.getLogger(__name__)
 

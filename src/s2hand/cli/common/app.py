@@ -21,15 +21,16 @@ from rich.table import Table
 
 from s2hand.artifacts import wandb_offline
 from s2hand.cli.common.composing import Open, refusal
-from s2hand.cli.common.errors import EXPECTED, INTERRUPTED, check_names, message, print_error
-from s2hand.cli.common.locks import own_folder
 from s2hand.cli.common.overrides import (
     check_dataset_arguments,
     check_dataset_keys,
     check_losses,
+    check_names,
     check_quotes,
 )
 from s2hand.cli.sweeps.sweep import missing_plugin
+from s2hand.files.errors import EXPECTED, INTERRUPTED, message, print_error
+from s2hand.files.locks import own_folder
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.cli.common.errors import message
+from s2hand.files.errors import message
 
 Open = Mapping[str, Collection[str]]
 """Parts of a configuration that take more than they name, as shell patterns of dotted keys: what

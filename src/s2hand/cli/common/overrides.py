@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -113,3 +113,11 @@ def _partial(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, node
     for key, value in node.items():
         yield from _partial(value, f"{where}.{key}")
+
+
+def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command: str) -> None:
+    """Raise ValueError for a ``key=value`` whose key ``command`` calls as ``elsewhere`` says."""
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if key in elsewhere:
+            raise ValueError(f"{argument}: {command} calls it {elsewhere[key]}")

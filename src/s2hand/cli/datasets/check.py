@@ -16,7 +16,7 @@ from s2hand.data.base import HandDataset
 from s2hand.data.frames import BEHIND_DAMAGE, FramesDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.video import Pictures, read_image
-from s2hand.progress import progress
+from s2hand.files.progress import progress
 
 EXAMPLES = "\n".join(
     f"  s2hand-data check {line}"

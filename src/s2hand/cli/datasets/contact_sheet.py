@@ -10,7 +10,7 @@ from PIL import Image
 
 from s2hand.data.base import HandDataset
 from s2hand.export.overlay import draw_detections
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 
 CELLS = 24
 COLUMNS = 6

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from s2hand.cli.common.errors import message
 from s2hand.data.base import HandDataset
 from s2hand.data.packed import PackedDataset
 from s2hand.data.packing import SHARD_BYTES, describe, pack
 from s2hand.data.shards import INDEX
+from s2hand.files.errors import message
 
 SPLITS = ("train", "val", "test")
 

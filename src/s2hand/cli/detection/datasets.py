@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from s2hand.cli.common.locks import own
 from s2hand.cli.datasets.formats import FORMATS
 from s2hand.cli.detection.recordings import check_output
 from s2hand.data.base import content_key
@@ -29,8 +28,9 @@ from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
 from s2hand.detect.tracks import of_sides
+from s2hand.files.locks import own
+from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS
-from s2hand.progress import progress
 
 _log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from s2hand.cli.prediction.track_files import (
     write_moving_hand,
 )
 from s2hand.data.frames import FramesDataset
+from s2hand.files.progress import progress
 from s2hand.module import S2Hand
-from s2hand.progress import progress
 from s2hand.track import Span, frame_weights, fuse, smooth
 from s2hand.types import HandCode
 

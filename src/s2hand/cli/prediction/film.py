@@ -15,7 +15,7 @@ from s2hand.cli.prediction.inference import draw_overlay
 from s2hand.data.frames import FramesDataset
 from s2hand.export.movie import MovieWriter
 from s2hand.export.overlay import draw_note
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.types import Render
 
 FILMS = ("mp4", "preview")

@@ -38,7 +38,7 @@ from s2hand.data.detection_files import TrackInfo, list_tracks
 from s2hand.data.video import Pictures, file_key, open_source
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 from s2hand.view.page import write_viewer
 
 STRIP = {"track.npz", "overlay.mp4"}

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.files import write_json
+from s2hand.files.json import write_json
 
 SCHEMA = "s2hand.stages/1"
 

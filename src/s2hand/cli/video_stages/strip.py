@@ -15,7 +15,7 @@ from s2hand.data.decode import read_video
 from s2hand.data.video import FrameSource
 from s2hand.export.codes import Record
 from s2hand.export.track import read_track
-from s2hand.files import atomic_path
+from s2hand.files.atomic import atomic_path
 from s2hand.geometry.rotation import axis_angle_to_matrix
 from s2hand.render.scene import HandRenderer
 from s2hand.types import Camera, Hand, HandCode

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from s2hand import progress as module
-from s2hand.progress import progress
+from s2hand.files import progress as module
+from s2hand.files.progress import progress
 
 
 @pytest.fixture

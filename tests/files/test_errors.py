@@ -7,7 +7,7 @@ import json
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from s2hand.cli.common.errors import message
+from s2hand.files.errors import message
 
 
 def test_a_missing_gpu_is_told_with_the_remedy() -> None:

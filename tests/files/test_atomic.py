@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2hand.files import atomic_path, default_root, remove_leftovers, write_json
+from s2hand.files.atomic import atomic_path, remove_leftovers
+from s2hand.files.folders import default_root
+from s2hand.files.json import write_json
 
 
 def write_half(path: Path, error: BaseException) -> None:

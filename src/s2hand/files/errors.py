@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
@@ -40,14 +39,6 @@ def ended(error: BaseException, after: str = "") -> int:
         raise error
     print_error(f"{message(error)}{after}")
     return 1
-
-
-def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command: str) -> None:
-    """Raise ValueError for a ``key=value`` whose key ``command`` calls as ``elsewhere`` says."""
-    for argument in arguments:
-        key = argument.lstrip("+~").partition("=")[0]
-        if key in elsewhere:
-            raise ValueError(f"{argument}: {command} calls it {elsewhere[key]}")
 
 
 def message(error: BaseException) -> str:

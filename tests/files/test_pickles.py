@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s2hand import pickles
-from s2hand.pickles import NUMPY, named_objects, read_pickle, to_array
+from s2hand.files import pickles
+from s2hand.files.pickles import NUMPY, named_objects, read_pickle, to_array
 
 
 def read(path: Path, data: bytes, max_bytes: int = 2**20) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from s2hand.cli.common import locks
-from s2hand.cli.common.locks import own_folder
+from s2hand.files import locks
+from s2hand.files.locks import own_folder
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from s2hand.cli.common.locks import own_folder\n"
+        "import sys; from pathlib import Path; from s2hand.files.locks import own_folder\n"
         "with own_folder(Path(sys.argv[1])) as free: print(free)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s2hand.checksums import SUMS, file_stamp, read_verified
+from s2hand.files.checksums import SUMS, file_stamp, read_verified
 
 
 def listed(folder: Path, *paths: str) -> None:

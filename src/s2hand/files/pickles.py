@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from s2hand.checksums import read_verified
+from s2hand.files.checksums import read_verified
 
 
 class Stub:
