@@ -15,7 +15,7 @@ LAYERS = [
     {"geometry"},
     {"hand", "render", "loss", "metric", "data", "detect", "export"},
     {"model", "pretrained"},
-    {"objective", "schedule", "artifacts", "checkpoint", "checkpoint_files"},
+    {"objective", "schedule", "renamed", "artifacts", "checkpoint", "checkpoint_files"},
     {
         "module",
         "adaptation",
@@ -39,6 +39,7 @@ WITHIN_LAYER = {
     ("callbacks", "module"),
     ("callbacks", "panel"),
     ("checkpoint", "artifacts"),
+    ("checkpoint", "renamed"),
     ("checkpoint_files", "checkpoint"),
     ("dashboard", "callbacks"),
     ("dashboard", "module"),

@@ -15,6 +15,7 @@ from torch import nn
 
 from s2hand.artifacts import fetch, is_artifact
 from s2hand.pretrained import PRETRAINED, shipped_checkpoint
+from s2hand.renamed import current_names
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The newest checkpoint of a run, and beside it the one before."""
@@ -91,6 +92,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} has format {record['format']}, this version reads up to {FORMAT}: "
             f"it was written by s2hand {record['version']}, update the package"
         )
+    record["config"] = current_names(record["config"])
     return checkpoint
 
 

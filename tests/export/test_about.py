@@ -14,7 +14,7 @@ import trimesh
 from fixtures.gltf import Glb
 from s2hand.export.about import describe
 from s2hand.export.codes import prediction_record
-from s2hand.export.mesh import write_mesh
+from s2hand.export.mesh_files import write_mesh
 from s2hand.types import Camera, Prediction
 
 HOSTILE = "open\nelement vertex 9\n# \x7f é"

@@ -15,7 +15,7 @@ import torch
 
 from s2hand.export.bvh import write_bvh
 from s2hand.export.codes import prediction_record, write_prediction
-from s2hand.export.mesh import write_mesh
+from s2hand.export.mesh_files import write_mesh
 from s2hand.export.motion import Motion
 from s2hand.export.movie import MovieWriter
 from s2hand.export.skinned import write_animation

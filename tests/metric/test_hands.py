@@ -11,9 +11,9 @@ from torch import Tensor
 from s2hand.geometry.procrustes import procrustes_align
 from s2hand.geometry.rotation import axis_angle_to_matrix
 from s2hand.geometry.skeleton import JOINT_NAMES
+from s2hand.metric.fscore import f_scores
 from s2hand.metric.hands import NAMES, HandMetrics
 from s2hand.metric.joints import PointErrors
-from s2hand.metric.mesh import f_scores
 from s2hand.types import Camera, Hand, HandBatch, HandCode, Labels, Prediction
 
 LABELLED = NAMES[:8]

@@ -24,7 +24,7 @@ from s2hand.cli.common.app import command, metrics_table, quiet_libraries
 from s2hand.cli.train import make_trainer
 from s2hand.dashboard import log_panel, use_checkpoint
 from s2hand.data.module import HandDataModule
-from s2hand.export.mesh import write_mesh
+from s2hand.export.mesh_files import write_mesh
 from s2hand.export.page import write_page
 from s2hand.files.atomic import atomic_path
 from s2hand.files.json import write_json

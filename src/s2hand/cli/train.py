@@ -25,6 +25,7 @@ from s2hand.files.json import write_json
 from s2hand.metrics_csv import MetricsCsv
 from s2hand.model.modes import freeze_batch_norm
 from s2hand.module import S2Hand
+from s2hand.renamed import current_names
 
 _log = logging.getLogger(__name__)
 _NOT_DESCRIBED = {
@@ -111,7 +112,7 @@ def finished_before(cfg: DictConfig) -> dict[str, float] | None:
     if cfg.resume != "auto" or not path.is_file():
         return None
     report = read_json_object(path)
-    before, now = report.get("config"), described(cfg)
+    before, now = current_names(report.get("config")), described(cfg)
     if before is None:  # it was not recorded yet
         return None
     other = sorted(key for key in before | now if before.get(key) != now.get(key))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
 from s2hand.export.codes import ROTATION_NAMES
-from s2hand.export.mesh import OPENCV_TO_GLTF
+from s2hand.export.mesh_files import OPENCV_TO_GLTF
 from s2hand.export.motion import Motion
 from s2hand.files.atomic import atomic_path
 

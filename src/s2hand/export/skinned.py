@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from s2hand.export.about import GLTF_AXES, About, stated
 from s2hand.export.codes import ROTATION_NAMES
 from s2hand.export.gltf import ATTRIBUTES, INDICES, Binary, glb
-from s2hand.export.mesh import SKIN_MATERIAL, check_mesh, srgb_to_linear
+from s2hand.export.mesh_files import SKIN_MATERIAL, check_mesh, srgb_to_linear
 from s2hand.export.motion import Motion
 from s2hand.files.atomic import atomic_path
 
@@ -37,8 +37,8 @@ def write_animation(
 
     Viewers pose it by linear blend skinning, so the pose correctives of MANO are left out. Between
     keys they interpolate, rotations along the shorter turn. glTF's axes and linear colours, as
-    :func:`~s2hand.export.mesh.write_mesh` writes them; the scale is in the rest mesh. A left hand
-    is what is mirrored: vertices and the motion, and faces turned.
+    :func:`~s2hand.export.mesh_files.write_mesh` writes them; the scale is in the rest mesh. Of a
+    left hand, vertices and motion are mirrored and faces are turned.
 
     Args:
         path: where to write, ``.glb``; replaced atomically.

@@ -16,8 +16,8 @@ from s2hand.geometry.procrustes import (
     warn_mirrored,
 )
 from s2hand.geometry.skeleton import JOINT_NAMES
+from s2hand.metric.fscore import f_scores
 from s2hand.metric.joints import PROTOCOLS, area_under_curve, point_distances
-from s2hand.metric.mesh import f_scores
 from s2hand.types import HandBatch, Labels, Prediction
 
 NAMES = (

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from s2hand.geometry.procrustes import procrustes_align, root_align
+from s2hand.metric.fscore import F_SCORE_THRESHOLDS_M, f_scores
 from s2hand.metric.joints import PointErrors
-from s2hand.metric.mesh import F_SCORE_THRESHOLDS_M, f_scores
 
 _JOINTS, _VERTICES = 21, 778
 _ROOT = 0

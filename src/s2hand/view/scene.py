@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from s2hand.export.codes import Record
-from s2hand.export.mesh import OPENCV_TO_GLTF, glb_mesh
+from s2hand.export.mesh_files import OPENCV_TO_GLTF, glb_mesh
 from s2hand.export.overlay import JOINT_COLORS
 from s2hand.geometry.skeleton import BONES
 

@@ -22,6 +22,7 @@ from s2hand.cli.sweeps.study import read_json_object
 from s2hand.cli.train import described, flat
 from s2hand.files.atomic import atomic_path
 from s2hand.files.json import write_json
+from s2hand.renamed import current_names
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _refuse_changes(
     """Raise ValueError, naming a value, unless two records say the same."""
     old, new = (
         dict(flat({key: value for key, value in record.items() if key not in ignored}))
-        for record in (before, now)
+        for record in (current_names(before), now)
     )
     other = sorted(key for key in old | new if old.get(key) != new.get(key))
     if other:

@@ -27,7 +27,7 @@ from s2hand.detect.hands import FoundHand, Side
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
-from s2hand.detect.tracks import of_sides
+from s2hand.detect.tracking import of_sides
 from s2hand.files.locks import own
 from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS

@@ -15,7 +15,7 @@ from s2hand.detect.confidence import VIEWS
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
-from s2hand.detect.tracks import HandTrack, by_side, follow
+from s2hand.detect.tracking import HandTrack, by_side, follow
 from s2hand.files.folders import check_writable
 from s2hand.files.progress import progress
 

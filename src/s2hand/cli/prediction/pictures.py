@@ -20,7 +20,7 @@ from s2hand.cli.prediction.inference import (
 from s2hand.data.frames import FramesDataset
 from s2hand.export.about import describe
 from s2hand.export.codes import Record, write_prediction
-from s2hand.export.mesh import write_mesh
+from s2hand.export.mesh_files import write_mesh
 from s2hand.files.atomic import atomic_path
 from s2hand.files.progress import progress
 from s2hand.module import S2Hand

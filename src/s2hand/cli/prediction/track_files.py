@@ -19,7 +19,7 @@ from s2hand.data.frames import FramesDataset
 from s2hand.export.about import describe
 from s2hand.export.bvh import write_bvh
 from s2hand.export.codes import Record
-from s2hand.export.mesh import write_mesh
+from s2hand.export.mesh_files import write_mesh
 from s2hand.export.motion import Motion
 from s2hand.export.skinned import write_animation
 from s2hand.export.track import TrackArchive, small_part, track_record, write_track_json

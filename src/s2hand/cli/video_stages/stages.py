@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.files.json import write_json
+from s2hand.renamed import current_names
 
 SCHEMA = "s2hand.stages/1"
 
@@ -109,7 +110,7 @@ class Stages:
         """The record of an earlier job; a damaged one counts as none, and everything runs again."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            stages = content["stages"] if content["schema"] == SCHEMA else {}
+            stages = current_names(content["stages"]) if content["schema"] == SCHEMA else {}
             whole = (
                 isinstance(stage["inputs"], dict)
                 and isinstance(stage["outputs"], dict)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2hand.detect.hands import FoundHand, Side, hand_size
-from s2hand.detect.tracks import HandTrack, by_side, distinct, follow, of_sides, way
+from s2hand.detect.tracking import HandTrack, by_side, distinct, follow, of_sides, way
 
 SHAPE = np.random.default_rng(0).uniform(0, 100, (21, 2))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2hand.loss.mesh import LaplacianSmoothness
+from s2hand.loss.laplacian import LaplacianSmoothness
 
 
 def test_a_point_is_smooth(sample, edit, fake_hand):

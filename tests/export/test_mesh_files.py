@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from s2hand.export.mesh import srgb_to_linear, write_mesh
+from s2hand.export.mesh_files import srgb_to_linear, write_mesh
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from s2hand.geometry.procrustes import procrustes_align
-from s2hand.metric.mesh import f_scores
+from s2hand.metric.fscore import f_scores
 
 
 def test_golden(golden: Any) -> None:
