@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader
 
 from s2hand.build import git_revision
 from s2hand.data.base import HandDataset
-from s2hand.data.detections import Detections
-from s2hand.data.frame_table import FrameTable
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.packed import PackedDataset
-from s2hand.data.packing import pack
-from s2hand.data.recorded import RecordedDataset
-from s2hand.data.synthetic import SyntheticHands
+from s2hand.data.detections.base import Detections
+from s2hand.data.recorded.base import RecordedDataset
+from s2hand.data.recorded.frame_table import FrameTable
+from s2hand.data.recorded.freihand import FreiHandDataset
+from s2hand.data.shards.packed import PackedDataset
+from s2hand.data.shards.packing import pack
+from s2hand.data.synthetic.images import SyntheticHands
 from s2hand.hand.mano import ManoHead
 from s2hand.render.scene import HandRenderer
 from s2hand.types import HandBatch

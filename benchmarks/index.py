@@ -34,16 +34,16 @@ from fixtures.dexycb import UNLABELLED
 from fixtures.mano_pickles import python2_pickle
 from s2hand.build import git_revision
 from s2hand.data.base import HandDataset
-from s2hand.data.detection_files import write_detections
-from s2hand.data.detections import Detections
-from s2hand.data.dexycb import SERIALS, DexYcbDataset
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.hanco import HanCoDataset
-from s2hand.data.ho3d import Ho3dDataset
-from s2hand.data.interhand import InterHandDataset
-from s2hand.data.rhd import RhdDataset
-from s2hand.data.stb import StbDataset
-from s2hand.data.youtube import YouTubeDataset
+from s2hand.data.detections.base import Detections
+from s2hand.data.detections.files import write_detections
+from s2hand.data.recorded.dexycb import SERIALS, DexYcbDataset
+from s2hand.data.recorded.freihand import FreiHandDataset
+from s2hand.data.recorded.hanco import HanCoDataset
+from s2hand.data.recorded.ho3d import Ho3dDataset
+from s2hand.data.recorded.interhand import InterHandDataset
+from s2hand.data.recorded.rhd import RhdDataset
+from s2hand.data.recorded.stb import StbDataset
+from s2hand.data.recorded.youtube import YouTubeDataset
 from s2hand.files.json import write_json
 from s2hand.files.pickles import NUMPY, Array, read_pickle, to_array
 

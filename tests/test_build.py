@@ -173,7 +173,7 @@ def test_another_hand_model_is_refused_with_both_names(checkpoint: Path, tmp_pat
     ("part", "target"),
     [
         ("model", "os.system"),
-        ("optim", "s2hand.data.frames.logging.os.system"),
+        ("optim", "s2hand.data.frames.dataset.logging.os.system"),
         ("loss", "s2hand.files.json.write_json"),
         ("data", "subprocess.run"),
     ],

@@ -56,9 +56,9 @@ OWNERS = {
     "wandb": {"artifacts.py", "dashboard.py"},
     "mediapipe": {"detect/mediapipe.py"},
     "viser": {"view/server.py"},
-    "av": {"data/decode.py", "export/movie.py"},
-    "fsspec": {"data/packed.py"},
-    "ijson": {"data/youtube_labels.py"},
+    "av": {"data/frames/decode.py", "export/movie.py"},
+    "fsspec": {"data/shards/packed.py"},
+    "ijson": {"data/recorded/youtube_labels.py"},
 }
 
 

@@ -19,8 +19,8 @@ from experiments.study import RUNS, command, into_readme
 from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
-from s2hand.data.detection_files import read_detections, write_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections.base import Detections
+from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.detect.confidence import confident
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker

@@ -14,8 +14,8 @@ from experiments.detection.run import HERE, LIMIT, OUT, auc, real_samples
 from experiments.study import into_readme
 from jaxtyping import Float
 
-from s2hand.data.detection_files import read_detections
-from s2hand.data.detections import Detections
+from s2hand.data.detections.base import Detections
+from s2hand.data.detections.files import read_detections
 from s2hand.detect.confidence import VIEWS, View, agreement, found_again, inside
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker

@@ -227,7 +227,7 @@ def _targets(value: Any) -> Iterator[Any]:
 def _is_trusted(target: str) -> bool:
     """Whether a target is a class, or a schedule, that a trusted module defines itself.
 
-    The prefix alone would let ``s2hand.data.frames.logging.os.system`` through.
+    The prefix alone would let ``s2hand.data.frames.dataset.logging.os.system`` through.
     """
     module, _, name = target.rpartition(".")
     if not f"{module}.".startswith(_TRUSTED):

@@ -6,6 +6,18 @@ from typing import Any
 
 RENAMED_MODULES = {
     "s2hand.loss.mesh": "s2hand.loss.laplacian",
+    "s2hand.data.frames": "s2hand.data.frames.dataset",
+    "s2hand.data.packed": "s2hand.data.shards.packed",
+    "s2hand.data.synthetic": "s2hand.data.synthetic.images",
+    "s2hand.data.synthetic_sequences": "s2hand.data.synthetic.sequences",
+    "s2hand.data.dexycb": "s2hand.data.recorded.dexycb",
+    "s2hand.data.freihand": "s2hand.data.recorded.freihand",
+    "s2hand.data.hanco": "s2hand.data.recorded.hanco",
+    "s2hand.data.ho3d": "s2hand.data.recorded.ho3d",
+    "s2hand.data.interhand": "s2hand.data.recorded.interhand",
+    "s2hand.data.rhd": "s2hand.data.recorded.rhd",
+    "s2hand.data.stb": "s2hand.data.recorded.stb",
+    "s2hand.data.youtube": "s2hand.data.recorded.youtube",
 }
 """Modules that a configuration of an earlier version names, by their path then: their path now."""
 

@@ -20,10 +20,10 @@ from fixtures.stb import StbTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
 from s2hand.cli.datasets.check import EXAMPLES, add_check
-from s2hand.cli.datasets.formats import FORMATS
-from s2hand.data.detection_files import read_detections, write_detections
-from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
-from s2hand.data.detections import Detections
+from s2hand.data.detections.base import Detections
+from s2hand.data.detections.files import read_detections, write_detections
+from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
+from s2hand.data.recorded.formats import FORMATS
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from fixtures.video import damage, dot_centre, dot_frame, write_video
 from s2hand.cli.detect import main
 from s2hand.cli.detection import recordings
 from s2hand.cli.detection.recordings import detect
-from s2hand.data.detection_files import list_tracks, read_detections
+from s2hand.data.detections.files import list_tracks, read_detections
 from s2hand.detect import model
 from s2hand.detect.hands import FoundHand
 from s2hand.files import progress

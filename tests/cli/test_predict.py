@@ -20,9 +20,9 @@ from s2hand.build import load
 from s2hand.cli.predict import choose_device, main, whole_pictures
 from s2hand.cli.prediction.inference import frame_stems, predict
 from s2hand.cli.prediction.pictures import FORMATS
-from s2hand.data.detection_files import write_detections
-from s2hand.data.detections import Detections
-from s2hand.data.frames import FramesDataset
+from s2hand.data.detections.base import Detections
+from s2hand.data.detections.files import write_detections
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import read_prediction
 from s2hand.geometry.camera import project
 from s2hand.types import HandBatch

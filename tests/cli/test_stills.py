@@ -13,7 +13,7 @@ from fixtures.runs import run_command
 from fixtures.stb import StbTree
 from s2hand.cli.evaluate import main
 from s2hand.cli.train import main as train_main
-from s2hand.data.rhd import RhdDataset
+from s2hand.data.recorded.rhd import RhdDataset
 from s2hand.metric.protocols import BenchmarkMetrics
 
 SMALL = [

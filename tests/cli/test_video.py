@@ -18,8 +18,8 @@ from PIL import Image
 from fixtures.clips import FRAMES, HAND, Clip, write_clip
 from s2hand.cli.video import main
 from s2hand.cli.video_stages import job
-from s2hand.data.detection_files import read_detections
-from s2hand.data.detection_tracks import TrackKeypoints, write_tracks
+from s2hand.data.detections.files import read_detections
+from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
 from s2hand.files.locks import own_folder
 

@@ -29,10 +29,10 @@ from fixtures.mano_pickles import python2_pickle
 from fixtures.recorded import K
 from fixtures.rhd import annotation
 from s2hand.data.base import HandDataset
-from s2hand.data.detection_files import SCHEMA
-from s2hand.data.detections import NOT_YET
-from s2hand.data.ho3d import Ho3dDataset
-from s2hand.data.video import read_image
+from s2hand.data.detections.base import NOT_YET
+from s2hand.data.detections.files import SCHEMA
+from s2hand.data.frames.sources import read_image
+from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.geometry.camera import transform_points
 
 HAND = 60.0 + 45 * np.array([[i % 5 / 4, i // 5 / 4] for i in range(21)])

@@ -24,8 +24,8 @@ import torch
 
 from fixtures.datasets import FORMATS, detections_of
 from s2hand.data.base import HandDataset
-from s2hand.data.detection_files import write_detections
-from s2hand.data.detections import NOT_YET, Detections
+from s2hand.data.detections.base import NOT_YET, Detections
+from s2hand.data.detections.files import write_detections
 from s2hand.files.checksums import SUMS
 
 CASES = 63

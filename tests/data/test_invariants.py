@@ -22,7 +22,7 @@ from fixtures.mano_pickles import python2_pickle
 from fixtures.rhd import annotation
 from s2hand.data.augment import Augment
 from s2hand.data.base import HandDataset
-from s2hand.data.ho3d import Ho3dDataset
+from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.data.windows import WindowedDataset
 from s2hand.geometry.camera import project
 from s2hand.geometry.skeleton import JOINT_CONVENTIONS, TO_COMMON, inverse_order

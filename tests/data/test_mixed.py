@@ -17,10 +17,10 @@ from fixtures.frames import PlainFrames
 from fixtures.freihand import FreiHandTree
 from fixtures.hands import varied_code
 from fixtures.ho3d import Ho3dTree
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.ho3d import Ho3dDataset
 from s2hand.data.mixed import MixedDataModule, MixedLoader
 from s2hand.data.module import HandDataModule
+from s2hand.data.recorded.freihand import FreiHandDataset
+from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.data.sampling import turns
 from s2hand.hand.mano import ManoHead
 from s2hand.loss.shape import ScalePrior

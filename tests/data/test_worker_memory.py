@@ -18,10 +18,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
-from s2hand.data.detections import Detections
-from s2hand.data.frame_table import FrameTable
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.recorded import RecordedDataset
+from s2hand.data.detections.base import Detections
+from s2hand.data.recorded.base import RecordedDataset
+from s2hand.data.recorded.frame_table import FrameTable
+from s2hand.data.recorded.freihand import FreiHandDataset
 from s2hand.files.json import write_json
 
 SMAPS = Path("/proc/self/smaps")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from s2hand.data.decode import read_video
-from s2hand.data.detection_files import read_detections
+from s2hand.data.detections.files import read_detections
+from s2hand.data.frames.decode import read_video
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.detect.search import search

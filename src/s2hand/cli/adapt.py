@@ -27,7 +27,7 @@ from s2hand.cli.prediction.clip import ClipOptions, check_options, predict_track
 from s2hand.cli.prediction.summary import TrackSummary
 from s2hand.cli.train import initialise, make_trainer
 from s2hand.dashboard import log_checkpoint, use_checkpoint
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.data.module import HandDataModule
 from s2hand.files.json import write_json
 from s2hand.model.modes import freeze_batch_norm

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from s2hand.cli.datasets.check import EXAMPLES, add_check, add_track
 from s2hand.cli.datasets.pack import add_pack
-from s2hand.data.detection_files import read_detections, write_detections
+from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.files.errors import EXPECTED, ended
 
 _EPILOG = f"""\

@@ -14,7 +14,7 @@ from rich.console import Console
 from s2hand.files.errors import EXPECTED, ended
 
 if TYPE_CHECKING:
-    from s2hand.cli.datasets.formats import Format
+    from s2hand.data.recorded.formats import Format
 
 _EPILOG = """\
 examples:
@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     name = early.parse_known_args(arguments)[0].dataset
     if name is None:
         return _parser().parse_args(arguments)
-    from s2hand.cli.datasets.formats import FORMATS
+    from s2hand.data.recorded.formats import FORMATS
 
     if name not in FORMATS:
         _parser().error(f"--dataset {name}: use one of {', '.join(FORMATS)}")

@@ -15,9 +15,9 @@ from s2hand.build import load
 from s2hand.cli.common.app import command, quiet_libraries
 from s2hand.cli.prediction import clip, pictures
 from s2hand.cli.prediction.summary import TrackSummary
-from s2hand.data.detections import Detections
-from s2hand.data.frames import FramesDataset
-from s2hand.data.video import IMAGE_SUFFIXES, Pictures, open_source
+from s2hand.data.detections.base import Detections
+from s2hand.data.frames.dataset import FramesDataset
+from s2hand.data.frames.sources import IMAGE_SUFFIXES, Pictures, open_source
 
 
 def whole_pictures(source: Path) -> Detections:

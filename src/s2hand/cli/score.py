@@ -13,8 +13,8 @@ from rich.console import Console
 
 from s2hand.cli.common.app import metrics_table
 from s2hand.data.checks import check_depth
-from s2hand.data.freihand import read_rows
-from s2hand.data.ho3d_labels import read_list
+from s2hand.data.recorded.freihand import read_rows
+from s2hand.data.recorded.ho3d_labels import read_list
 from s2hand.files.errors import EXPECTED, ended
 from s2hand.files.json import write_json
 from s2hand.files.progress import progress

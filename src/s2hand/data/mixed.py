@@ -10,9 +10,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
-from s2hand.data.features import Extract
 from s2hand.data.module import HandDataModule, MakeDataset
 from s2hand.data.sampling import turns
+from s2hand.data.storage.features import Extract
 from s2hand.types import HandBatch
 
 

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
-from s2hand.data.features import Extract, FeatureDataset
 from s2hand.data.sampling import InOrderSampler, ShuffleSampler, batches_seen
+from s2hand.data.storage.features import Extract, FeatureDataset
 from s2hand.data.windows import WindowedDataset
 from s2hand.types import HandBatch
 from s2hand.window import Window

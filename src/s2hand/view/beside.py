@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from s2hand.data.decode import FilmReader
+from s2hand.data.frames.decode import FilmReader
 from s2hand.view.recording import Recording
 
 _PLOT_POINTS = 1000  # longer videos are sampled

@@ -16,10 +16,10 @@ from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.data import main
 from s2hand.cli.datasets.pack import packed_before
 from s2hand.cli.train import main as train
-from s2hand.data.freihand import FreiHandDataset
-from s2hand.data.ho3d import Ho3dDataset
-from s2hand.data.packed import PackedDataset
-from s2hand.data.packing import pack
+from s2hand.data.recorded.freihand import FreiHandDataset
+from s2hand.data.recorded.ho3d import Ho3dDataset
+from s2hand.data.shards.packed import PackedDataset
+from s2hand.data.shards.packing import pack
 from s2hand.files import progress
 from s2hand.types import Labels
 

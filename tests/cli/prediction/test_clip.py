@@ -24,9 +24,9 @@ from s2hand.cli.predict import main
 from s2hand.cli.prediction import clip
 from s2hand.cli.prediction.clip import ClipOptions, check_options, predict_track
 from s2hand.cli.prediction.film import _Films
-from s2hand.data.decode import read_video
-from s2hand.data.detections import Detections
-from s2hand.data.frames import FramesDataset
+from s2hand.data.detections.base import Detections
+from s2hand.data.frames.dataset import FramesDataset
+from s2hand.data.frames.decode import read_video
 from s2hand.export.codes import read_prediction
 from s2hand.export.track import read_track
 from s2hand.geometry.camera import project

@@ -13,7 +13,7 @@ from PIL import Image
 from fixtures.hands import open_hands
 from fixtures.tracks import write_track_folder
 from s2hand.cli.video_stages.strip import hand_box, turned, write_strip
-from s2hand.data.video import open_source
+from s2hand.data.frames.sources import open_source
 from s2hand.export.movie import MovieWriter
 from s2hand.hand.mano import ManoHead
 

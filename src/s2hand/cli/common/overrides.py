@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-_PACKED = "s2hand.data.packed.PackedDataset"
+_PACKED = "s2hand.data.shards.packed.PackedDataset"
 
 
 def known_losses() -> list[str]:

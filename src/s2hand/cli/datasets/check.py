@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand.cli.datasets.contact_sheet import write_contact_sheet
-from s2hand.cli.datasets.formats import FORMATS, FOV_DEG
 from s2hand.data.base import HandDataset
-from s2hand.data.frames import BEHIND_DAMAGE, FramesDataset
-from s2hand.data.packed import PackedDataset
-from s2hand.data.video import Pictures, read_image
+from s2hand.data.frames.dataset import BEHIND_DAMAGE, FramesDataset
+from s2hand.data.frames.sources import Pictures, read_image
+from s2hand.data.recorded.formats import FORMATS, FOV_DEG
+from s2hand.data.shards.packed import PackedDataset
 from s2hand.files.progress import progress
 
 EXAMPLES = "\n".join(

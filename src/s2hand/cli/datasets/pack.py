@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from s2hand.data.base import HandDataset
-from s2hand.data.packed import PackedDataset
-from s2hand.data.packing import SHARD_BYTES, describe, pack
-from s2hand.data.shards import INDEX
+from s2hand.data.shards.format import INDEX
+from s2hand.data.shards.packed import PackedDataset
+from s2hand.data.shards.packing import SHARD_BYTES, describe, pack
 from s2hand.files.errors import message
 
 SPLITS = ("train", "val", "test")

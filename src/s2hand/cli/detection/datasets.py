@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from s2hand.cli.datasets.formats import FORMATS
 from s2hand.cli.detection.recordings import check_output
 from s2hand.data.base import content_key
-from s2hand.data.detection_files import write_detections
-from s2hand.data.detections import NOT_YET, SIDES, Detections
-from s2hand.data.video import read_image
+from s2hand.data.detections.base import NOT_YET, SIDES, Detections
+from s2hand.data.detections.files import write_detections
+from s2hand.data.frames.sources import read_image
+from s2hand.data.recorded.formats import FORMATS
 from s2hand.detect.confidence import VIEWS
 from s2hand.detect.hands import FoundHand, Side
 from s2hand.detect.mediapipe import version
@@ -52,7 +52,7 @@ def detect_dataset(
     """Find the hand of every frame of a dataset's splits and write them as the dataset reads them.
 
     Args:
-        name: of :data:`~s2hand.cli.datasets.formats.FORMATS`.
+        name: of :data:`~s2hand.data.recorded.formats.FORMATS`.
         root: the dataset's folder.
         splits: of the dataset.
         chosen: its other arguments, such as cameras.

@@ -9,8 +9,8 @@ import numpy as np
 
 from s2hand.cli.detection.source_frames import SourceFrames
 from s2hand.data.checks import read_json
-from s2hand.data.detection_files import TrackInfo
-from s2hand.data.detection_tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
+from s2hand.data.detections.files import TrackInfo
+from s2hand.data.detections.tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
 from s2hand.detect.confidence import VIEWS
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from s2hand.data.video import Pictures, Video, open_source, read_image
+from s2hand.data.frames.sources import Pictures, Video, open_source, read_image
 
 _FPS = 30.0  # of pictures that follow each other; only their order matters
 

@@ -28,7 +28,7 @@ from s2hand.cli.prediction.track_files import (
     track_facts,
     write_moving_hand,
 )
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.files.progress import progress
 from s2hand.module import S2Hand
 from s2hand.track import Span, frame_weights, fuse, smooth

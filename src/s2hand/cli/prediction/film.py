@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from s2hand.cli.prediction.inference import draw_overlay
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.movie import MovieWriter
 from s2hand.export.overlay import draw_note
 from s2hand.files.atomic import atomic_path

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import Record, prediction_record
 from s2hand.export.overlay import draw_skeleton, paste_crop
 from s2hand.module import S2Hand

@@ -17,7 +17,7 @@ from s2hand.cli.prediction.inference import (
     frames_record,
     predict,
 )
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.about import describe
 from s2hand.export.codes import Record, write_prediction
 from s2hand.export.mesh_files import write_mesh

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from rich.table import Table
 
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.metric.hands import CONFIDENT
 from s2hand.metric.motion import MotionErrors
 from s2hand.track import Span

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from s2hand.cli.prediction.summary import confident_errors
 from s2hand.data.crops import CROP_PX
-from s2hand.data.frames import FramesDataset
+from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.about import describe
 from s2hand.export.bvh import write_bvh
 from s2hand.export.codes import Record

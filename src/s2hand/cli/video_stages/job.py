@@ -34,8 +34,8 @@ from s2hand.cli.video_stages.config import (
 from s2hand.cli.video_stages.stages import Stages, file_hash
 from s2hand.cli.video_stages.strip import write_strip
 from s2hand.data.checks import read_json
-from s2hand.data.detection_files import TrackInfo, list_tracks
-from s2hand.data.video import Pictures, file_key, open_source
+from s2hand.data.detections.files import TrackInfo, list_tracks
+from s2hand.data.frames.sources import Pictures, file_key, open_source
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.files.json import write_json

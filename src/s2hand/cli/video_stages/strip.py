@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from s2hand.data.decode import read_video
-from s2hand.data.video import FrameSource
+from s2hand.data.frames.decode import read_video
+from s2hand.data.frames.sources import FrameSource
 from s2hand.export.codes import Record
 from s2hand.export.track import read_track
 from s2hand.files.atomic import atomic_path

@@ -1,0 +1,1 @@
+"""Own pictures and video: decoding, sources, crops, and the dataset of them."""

@@ -1,0 +1,1 @@
+"""Published datasets: one loader each, what they share, and the registry of formats."""

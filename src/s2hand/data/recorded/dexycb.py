@@ -1,0 +1,214 @@
+"""DexYCB: ten people grasp objects before eight calibrated cameras, 640 x 480.
+
+Format and splits: Chao et al., CVPR 2021, and its toolkit. Joints are in the ``manopth`` convention
+(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`), OpenCV axes and the common order. Right and
+left hands; left ones are mirrored.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detections.base import Detections
+from s2hand.data.recorded.base import RecordedDataset
+from s2hand.data.recorded.dexycb_labels import (
+    JOINTS,
+    SERIALS,
+    read_intrinsics,
+    read_joints,
+    read_meta,
+)
+from s2hand.data.recorded.frame_table import FrameTable, read_labels
+
+logger = logging.getLogger(__name__)
+
+Setup = Literal["s0", "s1", "s2", "s3"]
+Split = Literal["train", "val", "test"]
+
+SEQUENCES_PER_SUBJECT = 100
+
+_SUBJECT = re.compile(r"\d{8}-subject-(\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera's view of one sequence; subject, sequence and camera are counted from 0."""
+
+    subject: int
+    sequence: int
+    camera: int
+
+
+_SPLITS: dict[tuple[str, str], Callable[[View], bool]] = {
+    ("s0", "train"): lambda view: view.sequence % 5 != 4,
+    ("s0", "val"): lambda view: view.sequence % 5 == 4 and view.subject < 2,
+    ("s0", "test"): lambda view: view.sequence % 5 == 4 and view.subject >= 2,
+    ("s1", "train"): lambda view: view.subject in (0, 1, 2, 3, 4, 5, 9),
+    ("s1", "val"): lambda view: view.subject == 6,
+    ("s1", "test"): lambda view: view.subject in (7, 8),
+    ("s2", "train"): lambda view: view.camera < 6,
+    ("s2", "val"): lambda view: view.camera == 6,
+    ("s2", "test"): lambda view: view.camera == 7,
+    ("s3", "train"): lambda view: view.sequence // 5 not in (3, 7, 11, 15, 19),
+    ("s3", "val"): lambda view: view.sequence // 5 in (3, 19),
+    ("s3", "test"): lambda view: view.sequence // 5 in (7, 11, 15),
+}
+"""The toolkit's splits: s0 by sequence, s1 by subject, s2 by camera, s3 by object."""
+
+
+class DexYcbDataset(RecordedDataset):
+    """DexYCB's frames, one recording per sequence and camera; left hands mirrored.
+
+    Frames in which the hand is not labelled (joints -1) or that have no label file are dropped and
+    counted, and cut the windows; of the training and validation splits, those without detection,
+    too. The test split keeps every labelled frame, whole where nothing is detected.
+
+    Args:
+        root: the folder that holds the subjects' folders and ``calibration``.
+        detections: the path that :func:`read_detections` reads, or what it returns: of each frame
+            the hand that it is labelled with, in pixels of the image as it is. Joined by name
+            (``20200709-subject-01/20200709_141754/836212060125/color_000000``). The test split may
+            do without (None).
+        setup: ``s0`` (sequences apart), ``s1`` (subjects), ``s2`` (cameras) or ``s3`` (objects).
+        split: ``train``, ``val`` or ``test``.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
+        labels: give joints. There are no vertices in the files (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
+
+    Raises:
+        FileNotFoundError: for the first missing file that is needed.
+        ValueError: for files that are not DexYCB's, detections of other names, and labels behind
+            the camera.
+    """
+
+    convention = "manopth"
+    protocol = "dexycb"
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        setup: Setup = "s0",
+        split: Split = "train",
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+        smooth_frames: float = 4.0,
+        labels: bool = False,
+        skip: Sequence[str] = (),
+    ) -> None:
+        root = Path(root)
+        table, dropped = _read_table(root, setup, split)
+        super().__init__(
+            table if labels else replace(table, joints=None),
+            detections,
+            keep_all=split == "test",
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=smooth_frames,
+            source=f"{root} {setup} {split}",
+            dropped=dropped,
+            skip=skip,
+        )
+
+
+def in_split(setup: Setup, split: Split, view: View) -> bool:
+    """Whether a view belongs to a split of the toolkit.
+
+    Raises:
+        ValueError: for an unknown setup or split.
+    """
+    if (setup, split) not in _SPLITS:
+        raise ValueError(
+            f"setup={setup!r}, split={split!r}: use s0, s1, s2 or s3, and train, val or test"
+        )
+    return _SPLITS[setup, split](view)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One camera's files of a sequence."""
+
+    folder: Path
+    frames: int
+    left: bool
+
+
+def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dict[str, int]]:
+    """The labelled frames of a split, and how many are not labelled, by reason."""
+    recordings = list(_recordings(root, setup, split))
+    if not recordings:
+        raise ValueError(f"{root}: holds no sequence of split {setup} {split}")
+    K = {serial: read_intrinsics(root, serial) for serial in {r.folder.name for r in recordings}}
+    rows = [(recording, number) for recording in recordings for number in range(recording.frames)]
+    files = [file for recording in recordings for file in _label_files(recording)]
+    joints = read_labels("dexycb-labels", files, JOINTS, read_joints)["joints"]
+    kept = np.flatnonzero(np.isfinite(joints).all((1, 2)))
+    absent = sum(file is None for file in files)
+    reasons = {"no label file": absent, "no hand labelled": len(rows) - len(kept) - absent}
+    if not len(kept):
+        raise ValueError(f"{root}: no labelled frame in split {setup} {split} ({reasons})")
+    chosen = [rows[row] for row in kept]
+    images = [recording.folder / f"color_{number:06d}.jpg" for recording, number in chosen]
+    table = FrameTable(
+        names=[image.relative_to(root).with_suffix("").as_posix() for image in images],
+        numbers=np.array([number for _, number in chosen]),
+        files=images,
+        intrinsics=np.stack([K[recording.folder.name] for recording, _ in chosen]),
+        left=np.array([recording.left for recording, _ in chosen]),
+        joints=joints[kept],
+    )
+    return table, reasons
+
+
+def _label_files(recording: _Recording) -> list[Path | None]:
+    """The label file of each frame, None where there is none.
+
+    Raises:
+        ValueError: if there are images of more frames than the sequence is said to have.
+    """
+    folder = recording.folder
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    if (image := f"color_{recording.frames:06d}.jpg") in there:
+        raise ValueError(
+            f"{folder.parent / 'meta.yml'}: num_frames is {recording.frames}, but {folder} holds "
+            f"{image}; unpack both again"
+        )
+    names = [f"labels_{number:06d}.npz" for number in range(recording.frames)]
+    return [Path(folder, name) if name in there else None for name in names]
+
+
+def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_Recording]:
+    """The views of a split, by subject, sequence and camera."""
+    folders = [path for path in sorted(root.glob("*")) if path.is_dir()]
+    subjects = {path: m for path in folders if (m := _SUBJECT.fullmatch(path.name))}
+    if not subjects:
+        raise FileNotFoundError(f"{root}: no folder such as 20200709-subject-01; is root DexYCB's?")
+    # Splits count the sequences, so one whose meta.yml is missing must not be passed over.
+    sequences = {
+        subject: [path / "meta.yml" for path in sorted(subject.iterdir()) if path.is_dir()]
+        for subject in subjects
+    }
+    partial = [s.name for s, metas in sequences.items() if len(metas) != SEQUENCES_PER_SUBJECT]
+    if partial and setup in ("s0", "s3"):
+        logger.warning(
+            "%s: %s has not %d sequences; s0 and s3 count them: this %s is not the published one",
+            root, partial[0], SEQUENCES_PER_SUBJECT, split,
+        )  # fmt: skip
+    for subject, match in subjects.items():
+        for position, meta in enumerate(sequences[subject]):
+            serials, frames, left = read_meta(meta)
+            for serial in serials:
+                view = View(int(match[1]) - 1, position, SERIALS.index(serial))
+                if in_split(setup, split, view):
+                    yield _Recording(meta.parent / serial, frames, left)

@@ -1,0 +1,183 @@
+"""HO-3D v2 and v3: sequences of right hands that handle objects, 640 x 480.
+
+Format: HOnnotate (Hampali et al., CVPR 2020) and its toolkit. Joints are in the ``ho3d`` convention
+(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`): the kinematic chain's, and fingertips of its
+own. The files have OpenGL axes (x right, y up, the hand at negative z) and HO-3D's joint order;
+samples have the package's. 30 frames per second as others report it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detections.base import Detections
+from s2hand.data.recorded.base import RecordedDataset
+from s2hand.data.recorded.frame_table import FrameTable, read_labels
+from s2hand.data.recorded.ho3d_labels import META, read_list, read_meta, read_truth
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "evaluation"]
+
+
+class Ho3dDataset(RecordedDataset):
+    """HO-3D's training or evaluation frames, in the order of ``train.txt`` or ``evaluation.txt``.
+
+    Training frames whose meta file is missing, or has None for K or joints, are dropped and
+    counted, and cut the windows; so are frames without detection. Evaluation keeps every line of
+    its list in order, cropped to the detection, and to the published box (``handBoundingBox``)
+    where there is none.
+
+    Args:
+        root: the folder that holds ``train``, ``evaluation`` and their lists.
+        detections: the path that :func:`read_detections` reads, or what it returns; joined by
+            name (``ABF10/0012``). Evaluation may do without (None).
+        split: ``train``, ``val`` (recordings held out of the training list) or ``evaluation``.
+        val_every: of the training recordings in alphabetical order every so-manieth is ``val``; 0
+            holds none out. The cameras of one recording (``ABF10`` to ``ABF14``) stay together.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
+        labels: give joints; of the evaluation split, joints and vertices from
+            ``evaluation_xyz.json`` and ``evaluation_verts.json``, which were published later,
+            where they lie in ``root``. Training has no vertices (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
+
+    Raises:
+        FileNotFoundError: for the first missing file that is needed.
+        ValueError: for malformed lists and files, metas that name code, detections of other names,
+            and labels behind the camera.
+    """
+
+    convention = "ho3d"
+    protocol = "ho3d"
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        split: Split = "train",
+        val_every: int = 0,
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+        smooth_frames: float = 4.0,
+        labels: bool = False,
+        skip: Sequence[str] = (),
+    ) -> None:
+        root, evaluation = Path(root), split == "evaluation"
+        self.leaderboard = "ho3d" if evaluation else None
+        if evaluation and skip:
+            raise ValueError("skip: evaluation keeps every frame, the submission's order matters")
+        folder = root / ("evaluation" if evaluation else "train")
+        listed = read_list(folder.with_suffix(".txt"))
+        if not evaluation:
+            listed = _in_split(listed, split, val_every)
+        skipped = set(skip)
+        names = [name for name in listed if name not in skipped]
+        table, dropped = _read_table(folder, names, evaluation)
+        if labels and evaluation:
+            joints, vertices = read_truth(root, len(names))
+            table = replace(table, joints=joints, vertices=vertices)
+        elif not labels:
+            table = replace(table, joints=None)
+        super().__init__(
+            table,
+            detections,
+            keep_all=evaluation,
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=smooth_frames,
+            source=f"{root} {split}",
+            dropped={"in the skip list": len(listed) - len(names), **dropped},
+        )
+
+
+def recording_of(sequence: str) -> str:
+    """The recording a sequence is a view of: ``ABF10`` to ``ABF14`` are five cameras of ABF1.
+
+    The last of two or more digits is the camera; ``SM2`` was recorded by one camera.
+    """
+    return re.sub(r"(?<=\d)\d$", "", sequence)
+
+
+def _in_split(names: list[str], split: Split, val_every: int) -> list[str]:
+    """The training frames of ``train`` or ``val``, which share no recording."""
+    if split not in ("train", "val") or val_every < 0 or val_every == 1:
+        raise ValueError(
+            f"split={split!r}, val_every={val_every}: use 'train', 'val' or 'evaluation', and hold "
+            "out every second recording or fewer (0: none)"
+        )
+    recordings = sorted({recording_of(name.partition("/")[0]) for name in names})
+    held_out = set(recordings[val_every - 1 :: val_every]) if val_every else set()
+    if split == "val" and not held_out:
+        raise ValueError(
+            f"split='val' is empty: give val_every, 2 to the {len(recordings)} recordings there are"
+        )
+    wanted = split == "val"
+    return [n for n in names if (recording_of(n.partition("/")[0]) in held_out) == wanted]
+
+
+def _read_table(
+    folder: Path, names: list[str], evaluation: bool
+) -> tuple[FrameTable, dict[str, int]]:
+    """The frames whose annotation is complete, and how many are not, by reason."""
+    metas = _find(folder, names, "meta", (".pkl",))
+    labels = read_labels("ho3d-labels", metas, META, read_meta)
+    complete = np.isfinite(labels["K"]).all((1, 2))
+    if not evaluation:
+        complete &= np.isfinite(labels["joints"]).all((1, 2))
+    elif not complete.all():
+        name = names[int(np.argmin(complete))]
+        raise ValueError(
+            f"{folder}: {name} has no meta file, or no camMat in it; evaluation keeps every frame "
+            "of its list, so unpack the whole archive"
+        )
+    kept = np.flatnonzero(complete)
+    if not len(kept):
+        raise ValueError(f"{folder}: none of the {len(names)} listed frames is annotated")
+    names = [names[row] for row in kept]
+    images = _find(folder, names, "rgb", (".png", ".jpg"))
+    for name, image in zip(names, images, strict=True):
+        if image is None:
+            sequence, _, frame = name.partition("/")
+            raise FileNotFoundError(
+                f"{folder / sequence / 'rgb' / frame}: neither .png nor .jpg is there, but "
+                f"{folder.name}.txt lists it; unpack the whole archive"
+            )
+    absent = sum(meta is None for meta in metas)
+    table = FrameTable(
+        names=names,
+        numbers=np.array([int(name.partition("/")[2]) for name in names]),
+        files=[image for image in images if image is not None],
+        intrinsics=labels["K"][kept],
+        left=np.zeros(len(names), bool),
+        joints=None if evaluation else labels["joints"][kept],
+        boxes=labels["box"][kept] if evaluation else None,
+    )
+    reasons = {"no meta file": absent, "None in the meta file": len(metas) - len(kept) - absent}
+    return table, reasons
+
+
+def _find(
+    folder: Path, names: list[str], kind: str, suffixes: tuple[str, ...]
+) -> list[Path | None]:
+    """The file of each frame with one of the suffixes, the first rather than the others."""
+    listings: dict[str, set[str]] = {}
+    found: list[Path | None] = []
+    for name in names:
+        sequence, _, frame = name.partition("/")
+        place = os.path.join(folder, sequence, kind)
+        if sequence not in listings:
+            listings[sequence] = set(os.listdir(place)) if os.path.isdir(place) else set()
+        there = [frame + s for s in suffixes if frame + s in listings[sequence]]
+        found.append(Path(place, there[0]) if there else None)
+    return found

@@ -1,0 +1,121 @@
+"""YouTube-3D-Hands: pictures from videos, of no calibrated camera; right and left hands.
+
+Format: Kulon et al., "Weakly-Supervised Mesh-Convolutional Hand Reconstruction in the Wild" (CVPR
+2020). Everything about the files here is from memory (M): a COCO-like JSON for each split whose
+images have ``name``, ``width``, ``height`` and ``id``, its annotations ``vertices`` (778 x 3,
+pixels), ``is_left``, ``image_id`` and ``id``.
+
+The meshes are in pixels, without camera or size: as labels they are shapes, to be compared after
+Procrustes alignment alone. K is an assumption, as of own photographs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from s2hand.data.crops import CROP_PX
+from s2hand.data.detections.base import Detections
+from s2hand.data.intrinsics import full_intrinsics
+from s2hand.data.recorded.base import RecordedDataset
+from s2hand.data.recorded.frame_table import FrameTable
+from s2hand.data.recorded.youtube_labels import read_annotations
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "test"]
+
+
+class YouTubeDataset(RecordedDataset):
+    """The annotated hands, one sample each (``.../frame/left``); left ones are mirrored.
+
+    Training takes from the annotations only which hands a picture shows. Two annotated hands of one
+    side in a picture cannot be told apart in detections and are dropped and counted, as in training
+    and validation are hands without detection; the test split takes the whole picture for those.
+
+    Args:
+        root: the folder that holds ``youtube_<split>.json`` and the pictures below it.
+        detections: the path that :func:`read_detections` reads, or what it returns. Where the file
+            knows sides it is joined by picture (its path without suffix) and side, else by sample.
+            The test split may do without (None).
+        split: ``train``, ``val`` or ``test``.
+        horizontal_fov_deg: makes K, principal point in the middle of the picture.
+        image_px: side of the image tensor.
+        margin: side of the crop as a multiple of the keypoints' extent.
+        labels: give the annotated meshes as vertices, all of one size
+            (:data:`~s2hand.data.recorded.youtube_labels.LABEL_RADIUS_M`) and one metre before the
+            camera, and no joints (NaN).
+        skip: names of training frames to leave out, such as unreadable ones.
+
+    Raises:
+        FileNotFoundError: for the first missing file.
+        ValueError: for an annotation file that is another, and detections of other names.
+    """
+
+    fps = None
+    protocol = "youtube"
+
+    def __init__(
+        self,
+        root: str | Path,
+        detections: str | Path | Detections | None,
+        split: Split = "train",
+        horizontal_fov_deg: float = 60.0,
+        image_px: int = CROP_PX,
+        margin: float = 1.7,
+        labels: bool = False,
+        skip: Sequence[str] = (),
+    ) -> None:
+        root = Path(root)
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
+        table, dropped = _read_table(root, split, horizontal_fov_deg, labels)
+        super().__init__(
+            table,
+            detections,
+            keep_all=split == "test",
+            image_px=image_px,
+            margin=margin,
+            smooth_frames=0.0,
+            source=f"{root} {split}",
+            dropped=dropped,
+            skip=skip,
+        )
+
+
+def _read_table(
+    root: Path, split: Split, horizontal_fov_deg: float, labels: bool
+) -> tuple[FrameTable, dict[str, int]]:
+    """The hands of a split by picture and side, and what is left out."""
+    path = root / f"youtube_{split}.json"
+    rows = read_annotations(path)
+    pictures = [picture.decode() for picture in rows["picture"].tolist()]
+    sides = ["left" if left else "right" for left in rows["left"].tolist()]
+    names = [
+        f"{PurePosixPath(picture).with_suffix('')}/{side}"
+        for picture, side in zip(pictures, sides, strict=True)
+    ]
+    counts = Counter(names)
+    kept = sorted((r for r, name in enumerate(names) if counts[name] == 1), key=names.__getitem__)
+    if not kept:
+        raise ValueError(f"{path}: no picture has one annotated hand of a side")
+    files = [Path(root, pictures[row]) for row in kept]
+    if missing := [file for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"{missing[0]}: no such picture ({len(missing)} of {len(files)})")
+    sizes = rows["size"][kept]
+    table = FrameTable(
+        names=[names[row] for row in kept],
+        numbers=2 * np.arange(len(kept)),  # never one after the other
+        files=files,
+        intrinsics=full_intrinsics(sizes, None, None, horizontal_fov_deg, root).numpy(),
+        left=np.asarray(rows["left"][kept]),
+        pictures=[names[row].rpartition("/")[0] for row in kept],
+        vertices=rows["vertices"][kept] if labels else None,
+        sizes=sizes,
+    )
+    return table, {"two hands of one side": len(names) - len(kept)}

@@ -1,0 +1,1 @@
+"""Packed datasets: tar shards with an index, on disk or in an object store."""

@@ -1,0 +1,1 @@
+"""Caches on disk: arrays, features of frozen stages, files read ahead, shared texts."""

@@ -1,0 +1,118 @@
+"""Features of the encoder's frozen stages, computed once per dataset and memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2hand.data.base import HandDataset, content_key
+from s2hand.data.storage.cache import Layout, open_cache, write_cache
+from s2hand.files.folders import default_root
+from s2hand.files.progress import progress
+from s2hand.types import HandBatch
+
+VERSION = 2
+"""Raise it with every change that alters the maps: caches made before are then left alone."""
+Extract = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class FeatureDataset(HandDataset):
+    """A dataset whose samples carry cached features beside their pixels.
+
+    The pixels stay: the photometric losses compare with them. Only a dataset whose images do not
+    change from visit to visit may be wrapped: no pixel augmentation.
+
+    Args:
+        dataset: the frames.
+        extract: images [n, 3, h, w] in 0..1 to a tuple of maps [n, c, h', w'].
+        extract_key: changes when ``extract`` does.
+        cache: folder that holds the maps in fp16, in a folder of its own named by both keys;
+            ``$S2HAND_CACHE`` or ``~/.cache/s2hand`` by default.
+    """
+
+    chunk = 8
+
+    def __init__(
+        self, dataset: HandDataset, extract: Extract, extract_key: str, cache: Path | None = None
+    ) -> None:
+        self.dataset, self.fps = dataset, dataset.fps
+        self.convention, self.protocol = dataset.convention, dataset.protocol
+        self.leaderboard = dataset.leaderboard
+        self._extract: Extract | None = extract
+        self._key = content_key(version=VERSION, frames=dataset.content_key, extract=extract_key)
+        self.folder = (cache or default_root()) / f"features-{self._key}"
+        self._layout: Layout | None = None
+        self._maps: list[np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> HandBatch:
+        """The frame with its maps, each [1, c, h, w] in fp16."""
+        if self._maps is None:
+            if self._layout is None:
+                raise RuntimeError("call prepare() before reading cached features")
+            arrays = open_cache(self.folder, len(self), self._layout)
+            self._maps = [arrays[name] for name in self._layout]
+        features = tuple(torch.from_numpy(m[index : index + 1].copy()) for m in self._maps)
+        return replace(self.dataset[index], features=features)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the frames."""
+        return self.dataset.names
+
+    @property
+    def content_key(self) -> str:
+        """Key of frames and features together."""
+        return self._key
+
+    def segments(self) -> list[Sequence[int]]:
+        """The dataset's own runs."""
+        return self.dataset.segments()
+
+    def recording(self, index: int) -> str:
+        """The dataset's own recording."""
+        return self.dataset.recording(index)
+
+    def is_left(self, index: int) -> bool:
+        """As the dataset says."""
+        return self.dataset.is_left(index)
+
+    def prepare(self) -> None:
+        """Compute the maps unless they are there; an interrupted computation leaves nothing.
+
+        Raises:
+            ValueError: if a map exceeds what fp16 can hold.
+        """
+        self.dataset.prepare()
+        if self._extract is None:
+            return
+        first = self._extract(self.dataset[0].image)
+        self._layout = {str(i): ("<f2", tuple(m.shape[1:])) for i, m in enumerate(first)}
+        if not self.folder.is_dir():
+            write_cache(self.folder, len(self), self._layout, self._compute())
+        self._extract = None  # workers read the maps and need no network
+
+    def _compute(self) -> Iterator[dict[str, np.ndarray]]:
+        assert self._extract is not None
+        starts = range(0, len(self), self.chunk)
+        for start in progress(starts, "frozen features", len(starts), "part"):
+            indices = range(start, min(start + self.chunk, len(self)))
+            images = torch.cat([self.dataset[i].image for i in indices])
+            maps = [m.half().numpy(force=True) for m in self._extract(images)]
+            if not all(np.isfinite(m).all() for m in maps):
+                raise ValueError(
+                    f"frozen features of the frames from {self.dataset.names[start]!r} on exceed "
+                    "fp16: switch the cache off (data.cache_features=false)"
+                )
+            yield {str(i): m for i, m in enumerate(maps)}
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_maps": None}

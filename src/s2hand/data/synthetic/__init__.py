@@ -1,0 +1,1 @@
+"""Rendered hands with known truth: images, sequences, and what they are made of."""
