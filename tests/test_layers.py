@@ -13,8 +13,10 @@ LAYERS = [
     {"files"},
     {"types", "window"},
     {"geometry"},
-    {"hand", "render", "loss", "metric", "data", "detect", "export"},
+    {"hand", "render", "loss", "metric", "export"},
     {"model", "pretrained"},
+    {"data"},
+    {"detect"},
     {"objective", "schedule", "renamed", "artifacts", "checkpoint", "checkpoint_files"},
     {
         "module",

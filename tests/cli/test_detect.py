@@ -17,11 +17,10 @@ from PIL import Image
 
 from fixtures.video import damage, dot_centre, dot_frame, write_video
 from s2hand.cli.detect import main
-from s2hand.cli.detection import recordings
-from s2hand.cli.detection.recordings import detect
 from s2hand.data.detections.files import list_tracks, read_detections
-from s2hand.detect import model
+from s2hand.detect import model, recordings
 from s2hand.detect.hands import FoundHand
+from s2hand.detect.recordings import detect
 from s2hand.files import progress
 
 SHAPE = np.random.default_rng(0).uniform(-20, 20, (21, 2))

@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.dataset:
         return _detect_dataset(options, console)
     # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds main() ready.
-    from s2hand.cli.detection.recordings import detect
+    from s2hand.detect.recordings import detect
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     infos = detect(
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _detect_dataset(options: argparse.Namespace, console: Console) -> None:
-    from s2hand.cli.detection.datasets import detect_dataset
+    from s2hand.detect.datasets import detect_dataset
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
     chosen = {name: getattr(options, name) for name in options.of_dataset}

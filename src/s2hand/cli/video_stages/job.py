@@ -21,7 +21,6 @@ from s2hand.build import load, make_data
 from s2hand.checkpoint import checkpoint_file
 from s2hand.cli.adapt import adapt, predict_video
 from s2hand.cli.common.app import quiet_libraries
-from s2hand.cli.detection.recordings import detect
 from s2hand.cli.prediction.clip import FILES
 from s2hand.cli.prediction.summary import TrackSummary
 from s2hand.cli.video_stages.config import (
@@ -38,6 +37,7 @@ from s2hand.data.detections.files import TrackInfo, list_tracks
 from s2hand.data.frames.sources import Pictures, file_key, open_source
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
+from s2hand.detect.recordings import detect
 from s2hand.files.json import write_json
 from s2hand.view.page import write_viewer
 

@@ -14,10 +14,10 @@ import pytest
 from fixtures.datasets import FORMATS as FIXTURES
 from s2hand.cli.data import main as check
 from s2hand.cli.detect import main
-from s2hand.cli.detection import datasets
-from s2hand.cli.detection.datasets import wanted_hands
 from s2hand.data.detections.files import read_detections
 from s2hand.data.recorded.formats import FORMATS
+from s2hand.detect import datasets
+from s2hand.detect.datasets import wanted_hands
 from s2hand.detect.hands import FoundHand
 from s2hand.files.locks import own
 

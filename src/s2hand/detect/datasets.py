@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from s2hand.cli.detection.recordings import check_output
 from s2hand.data.base import content_key
 from s2hand.data.detections.base import NOT_YET, SIDES, Detections
 from s2hand.data.detections.files import write_detections
@@ -26,6 +25,7 @@ from s2hand.detect.confidence import VIEWS
 from s2hand.detect.hands import FoundHand, Side
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
+from s2hand.detect.recordings import check_output
 from s2hand.detect.search import search
 from s2hand.detect.tracking import of_sides
 from s2hand.files.locks import own

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from s2hand.cli.detection.source_frames import SourceFrames
 from s2hand.data.checks import read_json
 from s2hand.data.detections.files import TrackInfo
 from s2hand.data.detections.tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
@@ -15,6 +14,7 @@ from s2hand.detect.confidence import VIEWS
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
+from s2hand.detect.source_frames import SourceFrames
 from s2hand.detect.tracking import HandTrack, by_side, follow
 from s2hand.files.folders import check_writable
 from s2hand.files.progress import progress
