@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from s2hand.build import git_revision
 from s2hand.data.base import HandDataset
 from s2hand.data.detections.base import Detections
 from s2hand.data.recorded.base import RecordedDataset
@@ -38,6 +37,7 @@ from s2hand.data.shards.packing import pack
 from s2hand.data.synthetic.images import SyntheticHands
 from s2hand.hand.mano import ManoHead
 from s2hand.render.scene import HandRenderer
+from s2hand.training.build import git_revision
 from s2hand.types import HandBatch
 
 SIDE, FRAME = 224, (640, 480)

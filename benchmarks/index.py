@@ -32,7 +32,6 @@ from scipy.io import loadmat, savemat
 from fixtures.datasets import FORMATS
 from fixtures.dexycb import UNLABELLED
 from fixtures.mano_pickles import python2_pickle
-from s2hand.build import git_revision
 from s2hand.data.base import HandDataset
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import write_detections
@@ -46,6 +45,7 @@ from s2hand.data.recorded.stb import StbDataset
 from s2hand.data.recorded.youtube import YouTubeDataset
 from s2hand.files.json import write_json
 from s2hand.files.pickles import NUMPY, Array, read_pickle, to_array
+from s2hand.training.build import git_revision
 
 DETECTIONS = "detections.json"
 

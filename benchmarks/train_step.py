@@ -36,13 +36,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from s2hand.build import git_revision, make_data, make_module
 from s2hand.cli.sweeps.study import read_json
-from s2hand.cli.train import make_trainer
 from s2hand.export.charts import save
 from s2hand.files.json import write_json
 from s2hand.geometry.camera import project
-from s2hand.module import S2Hand
+from s2hand.training.build import git_revision, make_data, make_module, make_trainer
+from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch, Prediction, TensorTree
 
 PARTS = ("data", "encoder", "heads and 2D branch", "hand", "render", "losses", "optimizer")

@@ -13,7 +13,7 @@ from torch import nn
 from fixtures.frames import PlainFrames
 from s2hand import adaptation
 from s2hand.adaptation import BestResidual, residual_px, spread_frames
-from s2hand.module import S2Hand
+from s2hand.training.module import S2Hand
 
 
 class Shifted(nn.Module):

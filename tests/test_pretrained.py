@@ -11,13 +11,13 @@ import pytest
 
 import s2hand
 from fixtures.runs import compose_config
-from s2hand.build import make_data
-from s2hand.checkpoint import checkpoint_file, read_checkpoint
 from s2hand.cli.common.app import quiet_libraries
-from s2hand.cli.evaluate import measure
 from s2hand.hand.mano import ManoHead
-from s2hand.module import S2Hand
 from s2hand.pretrained import PRETRAINED
+from s2hand.training.build import make_data
+from s2hand.training.checkpoints.reading import checkpoint_file, read_checkpoint
+from s2hand.training.evaluation import measure
+from s2hand.training.module import S2Hand
 
 
 @pytest.fixture(scope="module")

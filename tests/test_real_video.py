@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 from hydra import compose, initialize_config_module
 
-from s2hand.build import make_data, make_module
+from s2hand.training.build import make_data, make_module
 
 STEPS = 80
 

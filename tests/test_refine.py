@@ -10,10 +10,10 @@ import torch
 from omegaconf import DictConfig
 
 from fixtures.hands import open_hands, pictures
-from s2hand.build import make_module
 from s2hand.geometry.camera import project
-from s2hand.module import S2Hand
 from s2hand.refine import Refinement, refine, refine_each
+from s2hand.training.build import make_module
+from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from jaxtyping import Bool, Float, UInt8
 
-from s2hand.build import make_reconstructor
 from s2hand.data.frames.decode import read_video
 from s2hand.data.synthetic.backdrop import Occluder, backdrop
 from s2hand.data.synthetic.render import CROP_PX, Film, Studio, over
 from s2hand.data.synthetic.scene import Scene, SceneSampler
+from s2hand.training.build import make_reconstructor
 
 RENDERED_PX = 384
 _WINDOW = 3.0  # side of the square that objects are drawn in, as a multiple of the hand's extent

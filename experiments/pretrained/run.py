@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from experiments.study import Study, Trial, into_readme, only_report, table
 
-from s2hand.checkpoint import checkpoint_file, read_checkpoint
 from s2hand.files.atomic import atomic_path
 from s2hand.pretrained import PRETRAINED
+from s2hand.training.checkpoints.reading import checkpoint_file, read_checkpoint
 
 HERE = Path(__file__).parent
 METRICS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from s2hand.build import load
+    from s2hand.training.build import load
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """``s2hand.load``, imported when it is asked for: it needs torch and all of the package."""
     if name == "load":
-        from s2hand.build import load
+        from s2hand.training.build import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

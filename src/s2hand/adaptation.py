@@ -11,7 +11,7 @@ from torch import Tensor
 from s2hand.data.base import HandDataset
 from s2hand.loss.base import detected_keypoints, weighted_mean
 from s2hand.model.modes import evaluating
-from s2hand.module import S2Hand
+from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.objective import Objective
+from s2hand.training.objective import Objective
 from s2hand.types import HandBatch, HandCode, Prediction
 
 

@@ -19,8 +19,6 @@ from rich.console import Console
 from torch import nn
 
 from fixtures.runs import compose_config, run_command
-from s2hand.build import load, make_data, make_module
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli import ablate
 from s2hand.cli.ablate import main
 from s2hand.cli.ablation.models import without_branch
@@ -29,7 +27,9 @@ from s2hand.cli.ablation.table import ablation_table
 from s2hand.cli.sweeps.comparison import compare
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
-from s2hand.module import S2Hand
+from s2hand.training.build import load, make_data, make_module
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch
 
 QUIET = ("callbacks.progress=null", "+trainer.enable_progress_bar=false", "logger=none")

@@ -16,10 +16,11 @@ from PIL import Image
 
 from fixtures.freihand import FreiHandTree
 from fixtures.runs import run_command
-from s2hand.build import load, make_data
-from s2hand.cli.evaluate import data_config, main, results_folder, write_predictions
+from s2hand.cli.evaluate import main
 from s2hand.cli.train import main as train_main
 from s2hand.metric.hands import HandMetrics
+from s2hand.training.build import load, make_data
+from s2hand.training.evaluation import data_config, results_folder, write_predictions
 from s2hand.types import HandBatch
 
 NAMES = {

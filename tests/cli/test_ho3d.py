@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from fixtures.dexycb import DexYcbTree
 from fixtures.ho3d import OPENGL, ORDER, Ho3dTree
 from fixtures.runs import run_command
-from s2hand.build import load, make_data
 from s2hand.cli.evaluate import main
 from s2hand.cli.train import main as train_main
 from s2hand.data.recorded.dexycb import DexYcbDataset
 from s2hand.geometry.skeleton import JointConvention
+from s2hand.training.build import load, make_data
 from s2hand.types import HandBatch
 
 SMALL = [

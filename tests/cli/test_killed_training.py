@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from fixtures import marks
-from s2hand.checkpoint import read_checkpoint
+from s2hand.training.checkpoints.reading import read_checkpoint
 
 STEPS = ["trainer.max_steps=8", "trainer.val_check_interval=4", "trainer.log_every_n_steps=1"]
 COMMON = [

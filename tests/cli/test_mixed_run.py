@@ -13,11 +13,11 @@ from hydra.errors import ConfigCompositionException
 from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
 from fixtures.runs import compose_config, run_command
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.adapt import main as adapt
 from s2hand.cli.data import main as data_command
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
+from s2hand.training.checkpoints.reading import read_checkpoint
 
 PARTS = [
     "data=mixed", "+data@data.parts.images=freihand", "+data@data.parts.videos=ho3d",

@@ -16,7 +16,6 @@ from PIL import Image
 from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
-from s2hand.build import load
 from s2hand.cli.predict import choose_device, main, whole_pictures
 from s2hand.cli.prediction.inference import frame_stems, predict
 from s2hand.cli.prediction.pictures import FORMATS
@@ -25,6 +24,7 @@ from s2hand.data.detections.files import write_detections
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import read_prediction
 from s2hand.geometry.camera import project
+from s2hand.training.build import load
 from s2hand.types import HandBatch
 
 WIDTH, HEIGHT = 320, 240

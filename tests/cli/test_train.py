@@ -27,9 +27,14 @@ from fixtures.runs import (
     last_checkpoint,
     run_command,
 )
-from s2hand.build import make_module
-from s2hand.checkpoint import DamagedCheckpointError, HandModelMismatchError, read_checkpoint
-from s2hand.cli.train import finished_before, initialise, main, resume_path
+from s2hand.cli.train import main
+from s2hand.training.build import initialise, make_module
+from s2hand.training.checkpoints.reading import (
+    DamagedCheckpointError,
+    HandModelMismatchError,
+    read_checkpoint,
+)
+from s2hand.training.run import finished_before, resume_path
 
 STEPS = 6
 """Of the runs to interrupt: an epoch and a half, with a validation after every third step."""

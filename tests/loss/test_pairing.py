@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import s2hand.loss
 from s2hand.loss.base import Loss
-from s2hand.objective import Objective, Term
+from s2hand.training.objective import Objective, Term
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
 

@@ -12,10 +12,10 @@ from s2hand.loss.shape import ShapePrior
 from s2hand.model.encoder import Encoder
 from s2hand.model.networks import CompactNetwork
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.module import mean_hand
-from s2hand.objective import Objective, Term
 from s2hand.refine import Refinement, refine
 from s2hand.render.scene import HandRenderer
+from s2hand.training.module import mean_hand
+from s2hand.training.objective import Objective, Term
 from s2hand.types import Camera, HandBatch
 
 DORSAL = (69.282, 69.282, 69.282)

@@ -14,20 +14,20 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.build import configured, make_data
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.ablation.models import rebuilt, without_branch
 from s2hand.cli.ablation.rows import ROW_KEYS, Change
 from s2hand.cli.ablation.study import AblationStudy
 from s2hand.cli.ablation.table import ablation_table
 from s2hand.cli.common.app import close_wandb, command, quiet_libraries
-from s2hand.cli.evaluate import measure, measuring_trainer, results
 from s2hand.cli.sweeps.failures import record_failure
-from s2hand.cli.train import train
-from s2hand.dashboard import use_checkpoint
 from s2hand.files.atomic import atomic_path
 from s2hand.files.json import write_json
 from s2hand.files.locks import own_folder
+from s2hand.training.build import configured, make_data
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.evaluation import measure, measuring_trainer, results
+from s2hand.training.loggers.dashboard import use_checkpoint
+from s2hand.training.run import train
 
 _log = logging.getLogger(__name__)
 

@@ -20,19 +20,25 @@ from rich.markup import escape
 
 from s2hand import __version__
 from s2hand.adaptation import BestResidual
-from s2hand.build import configured, git_revision, make_data, make_module
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.common.app import command, quiet_libraries
 from s2hand.cli.prediction.clip import ClipOptions, check_options, predict_track
 from s2hand.cli.prediction.summary import TrackSummary
-from s2hand.cli.train import initialise, make_trainer
-from s2hand.dashboard import log_checkpoint, use_checkpoint
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.data.module import HandDataModule
 from s2hand.files.json import write_json
 from s2hand.model.modes import freeze_batch_norm
-from s2hand.module import S2Hand
-from s2hand.objective import NonFiniteLossError
+from s2hand.training.build import (
+    configured,
+    git_revision,
+    initialise,
+    make_data,
+    make_module,
+    make_trainer,
+)
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.loggers.dashboard import log_checkpoint, use_checkpoint
+from s2hand.training.module import S2Hand
+from s2hand.training.objective import NonFiniteLossError
 
 _log = logging.getLogger(__name__)
 

@@ -1,53 +1,16 @@
-"""Checks that datasets share: readable files, plausible cameras, one report of what was bad."""
+"""Checks that datasets share: plausible cameras and depths, one report of what was bad."""
 
 from __future__ import annotations
 
-import gc
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from s2hand.files.checksums import read_verified
-
 MIN_FOCAL, MAX_FOCAL = 0.2, 20.0
 """Focal lengths in longer sides of the image: fields of view of 136 to 3 degrees."""
-
-
-def read_json(path: Path) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is not JSON, or not what its checksum says.
-    """
-    content = read_verified(path)
-    try:
-        with _collector_paused():
-            return json.loads(content.decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python's search for reference cycles from walking the growing lists again and again.
-
-    Parsing makes no cycles, and the search takes three quarters of the time of a file of 75 MB.
-    """
-    if not gc.isenabled():  # perhaps another thread has paused it, and will turn it on again
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def check_depth(

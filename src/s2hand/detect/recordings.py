@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from s2hand.data.checks import read_json
 from s2hand.data.detections.files import TrackInfo
 from s2hand.data.detections.tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
 from s2hand.detect.confidence import VIEWS
@@ -17,6 +16,7 @@ from s2hand.detect.search import search
 from s2hand.detect.source_frames import SourceFrames
 from s2hand.detect.tracking import HandTrack, by_side, follow
 from s2hand.files.folders import check_writable
+from s2hand.files.json import read_json
 from s2hand.files.progress import progress
 
 _log = logging.getLogger(__name__)

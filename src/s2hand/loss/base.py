@@ -15,9 +15,9 @@ from s2hand.types import HandBatch, Prediction
 class Loss(nn.Module, ABC):
     """A term of the objective: a prediction and its batch to one unweighted number.
 
-    Weights live in :class:`s2hand.objective.Term` and nowhere else. A subclass declares what it
-    reads beside the hand and the detections; the objective refuses a batch that lacks it. Buffers
-    are not persistent: a checkpoint holds nothing of a loss.
+    Weights live in :class:`s2hand.training.objective.Term` and nowhere else. A subclass declares
+    what it reads beside the hand and the detections; the objective refuses a batch that lacks it.
+    Buffers are not persistent: a checkpoint holds nothing of a loss.
     """
 
     needs_render: ClassVar[bool] = False

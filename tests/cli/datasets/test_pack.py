@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from fixtures.freihand import FreiHandTree
 from fixtures.ho3d import Ho3dTree
 from fixtures.runs import Interrupt, compose_config, fit, run_command
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.data import main
 from s2hand.cli.datasets.pack import packed_before
 from s2hand.cli.train import main as train
@@ -21,6 +20,7 @@ from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.data.shards.packed import PackedDataset
 from s2hand.data.shards.packing import pack
 from s2hand.files import progress
+from s2hand.training.checkpoints.reading import read_checkpoint
 from s2hand.types import Labels
 
 SMOKE = ["experiment=smoke"]

@@ -19,7 +19,6 @@ from fixtures.clips import FRAMES, GAPS, HAND, HEIGHT, WIDTH, Clip, write_clip
 from fixtures.gltf import Glb
 from fixtures.runs import run_command
 from fixtures.video import damage, write_video
-from s2hand.build import load
 from s2hand.cli.predict import main
 from s2hand.cli.prediction import clip
 from s2hand.cli.prediction.clip import ClipOptions, check_options, predict_track
@@ -31,7 +30,8 @@ from s2hand.export.codes import read_prediction
 from s2hand.export.track import read_track
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
-from s2hand.module import S2Hand
+from s2hand.training.build import load
+from s2hand.training.module import S2Hand
 from s2hand.types import HandCode
 
 

@@ -12,10 +12,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from fixtures.runs import run_command
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.sweeps.comparison import compare
 from s2hand.cli.sweeps.failures import FailedJobs
 from s2hand.cli.train import main
+from s2hand.training.checkpoints.reading import read_checkpoint
 
 QUICK = (
     "experiment=smoke", "callbacks.panels=null", "callbacks.progress=null", "logger=none",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.studies import write_grid, write_run
-from s2hand.cli.sweeps.study import read_json_object, read_run, read_study, rows, varying_overrides
+from s2hand.cli.sweeps.study import read_run, read_study, rows, varying_overrides
+from s2hand.files.json import read_json_object
 
 
 def test_a_run_says_what_it_was_told_and_what_came_of_it(tmp_path: Path) -> None:

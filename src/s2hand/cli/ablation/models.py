@@ -8,18 +8,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from s2hand.build import configured, make_module
-from s2hand.checkpoint import HandModelMismatchError, check_hand, load_weights
 from s2hand.cli.ablation.rows import Change
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.module import S2Hand
-from s2hand.objective import Objective
 from s2hand.refine import Refinement, refine_each
+from s2hand.training.build import configured, make_module
+from s2hand.training.checkpoints.reading import HandModelMismatchError, check_hand, load_weights
+from s2hand.training.module import S2Hand
+from s2hand.training.objective import Objective
 from s2hand.types import HandBatch, Prediction
 
 
 def rebuilt(checkpoint: dict[str, Any], path: str, cfg: DictConfig, change: Change) -> S2Hand:
-    """The module of a checkpoint under ``cfg`` (see :func:`s2hand.build.configured`), evaluating.
+    """The module of a checkpoint under ``cfg``, in evaluation mode.
+
+    ``cfg`` comes from :func:`s2hand.training.build.configured`.
 
     Raises:
         CheckpointError: its weights are not those of the network; ``path`` is for the message.

@@ -14,15 +14,14 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.checkpoint import checkpoint_file, read_checkpoint
 from s2hand.cli.ablation.rows import Change, changed_losses, read_changes
 from s2hand.cli.ablation.table import ROW_FILE
-from s2hand.cli.evaluate import data_config
-from s2hand.cli.sweeps.study import read_json_object
-from s2hand.cli.train import described, flat
 from s2hand.files.atomic import atomic_path
-from s2hand.files.json import write_json
-from s2hand.renamed import current_names
+from s2hand.files.json import read_json_object, write_json
+from s2hand.training.checkpoints.reading import checkpoint_file, read_checkpoint
+from s2hand.training.checkpoints.renamed import current_names
+from s2hand.training.evaluation import data_config
+from s2hand.training.run import described, flat
 
 _log = logging.getLogger(__name__)
 

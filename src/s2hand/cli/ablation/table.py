@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from s2hand.cli.sweeps.study import Metrics, Run, read_json_object, read_study
+from s2hand.cli.sweeps.study import Metrics, Run, read_study
 from s2hand.export import tables
 from s2hand.files.consoles import has_room
+from s2hand.files.json import read_json_object
 
 ROW_FILE = "row.json"
 """What a row was told; in its folder from the moment it begins."""

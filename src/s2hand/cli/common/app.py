@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.table import Table
 
-from s2hand.artifacts import wandb_offline
 from s2hand.cli.common.composing import Open, refusal
 from s2hand.cli.common.overrides import (
     check_dataset_arguments,
@@ -31,6 +30,7 @@ from s2hand.cli.common.overrides import (
 from s2hand.cli.sweeps.sweep import missing_plugin
 from s2hand.files.errors import EXPECTED, INTERRUPTED, message, print_error
 from s2hand.files.locks import own_folder
+from s2hand.training.checkpoints.artifacts import wandb_offline
 
 _log = logging.getLogger(__name__)
 

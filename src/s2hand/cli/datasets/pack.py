@@ -45,7 +45,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
 
 def run_pack(options: argparse.Namespace, console: Console) -> int:
     """Pack the sets of a configuration of ``s2hand-train``."""
-    from s2hand.build import make_frames  # loads Lightning, which --help does without
+    from s2hand.training.build import make_frames  # loads Lightning, which --help does without
 
     try:
         cfg = compose_data(options.overrides)

@@ -30,8 +30,8 @@ from s2hand.cli.prediction.track_files import (
 )
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.files.progress import progress
-from s2hand.module import S2Hand
 from s2hand.track import Span, frame_weights, fuse, smooth
+from s2hand.training.module import S2Hand
 from s2hand.types import HandCode
 
 FILES = {

@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import Record, prediction_record
 from s2hand.export.overlay import draw_skeleton, paste_crop
-from s2hand.module import S2Hand
 from s2hand.refine import Refinement, refine_each
+from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch, Prediction, Render
 
 OVERLAY_PX = 448

@@ -23,7 +23,7 @@ from s2hand.export.codes import Record, write_prediction
 from s2hand.export.mesh_files import write_mesh
 from s2hand.files.atomic import atomic_path
 from s2hand.files.progress import progress
-from s2hand.module import S2Hand
+from s2hand.training.module import S2Hand
 from s2hand.types import Prediction
 
 FORMATS = ("json", "npz", "obj", "ply", "glb", "png")

@@ -16,9 +16,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.sweeps.study import read_json_object
 from s2hand.files.errors import message
-from s2hand.files.json import write_json
+from s2hand.files.json import read_json_object, write_json
 
 _log = logging.getLogger(__name__)
 

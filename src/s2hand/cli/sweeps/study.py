@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from s2hand.data.checks import read_json
+from s2hand.files.json import read_json_object
 
 Metrics = dict[str, float]
 Split = Literal["test", "val"]
@@ -92,21 +92,6 @@ def read_run(folder: Path) -> Run:
         failure=str(failed.get("error", "for an unknown reason")) if has_failed else None,
         problems=problems,
     )
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
-
-    Raises:
-        ValueError: it holds something else, or cannot be read.
-    """
-    try:
-        value = read_json(path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return value
 
 
 def rows(runs: Sequence[Run], split: Split) -> dict[tuple[tuple[str, str], ...], list[Run]]:

@@ -14,12 +14,12 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.build import load
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.adapt import check_choices, check_trainer, clip_options, prepare
 from s2hand.cli.common.composing import composed
 from s2hand.cli.common.overrides import check_losses
-from s2hand.cli.train import described
+from s2hand.training.build import load
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.run import described
 
 _SHOWN = {"npz": "track.npz", "glb": "hand.glb"}
 """Formats that the page is made of."""

@@ -17,8 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from s2hand import __version__
-from s2hand.build import load, make_data
-from s2hand.checkpoint import checkpoint_file
 from s2hand.cli.adapt import adapt, predict_video
 from s2hand.cli.common.app import quiet_libraries
 from s2hand.cli.prediction.clip import FILES
@@ -32,13 +30,14 @@ from s2hand.cli.video_stages.config import (
 )
 from s2hand.cli.video_stages.stages import Stages, file_hash
 from s2hand.cli.video_stages.strip import write_strip
-from s2hand.data.checks import read_json
 from s2hand.data.detections.files import TrackInfo, list_tracks
 from s2hand.data.frames.sources import Pictures, file_key, open_source
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.recordings import detect
-from s2hand.files.json import write_json
+from s2hand.files.json import read_json, write_json
+from s2hand.training.build import load, make_data
+from s2hand.training.checkpoints.reading import checkpoint_file
 from s2hand.view.page import write_viewer
 
 STRIP = {"track.npz", "overlay.mp4"}

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.files.json import write_json
-from s2hand.renamed import current_names
+from s2hand.training.checkpoints.renamed import current_names
 
 SCHEMA = "s2hand.stages/1"
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.data.checks import read_json
 from s2hand.data.detections.base import SIDES, Detections
 from s2hand.data.detections.rows import checksums, distinct_names, image_size, keypoint_row
 from s2hand.data.detections.tracks import (
@@ -22,7 +21,7 @@ from s2hand.data.detections.tracks import (
     track_info,
     track_infos,
 )
-from s2hand.files.json import write_json
+from s2hand.files.json import read_json, write_json
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 SCHEMA = "s2hand.detections/1"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.data.checks import check_intrinsics, read_json
+from s2hand.data.checks import check_intrinsics
 from s2hand.data.storage.cache import Layout
+from s2hand.files.json import read_json
 from s2hand.geometry.skeleton import NUM_JOINTS
 
 CAMERAS = 8

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from s2hand.data.checks import read_json
 from s2hand.data.storage.cache import Layout, read_once
+from s2hand.files.json import read_json
 from s2hand.geometry.skeleton import NUM_JOINTS, TO_COMMON
 
 HAND_TYPES = ("right", "left", "interacting")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2hand.metrics_csv import MetricsCsv
+from s2hand.training.loggers.metrics_csv import MetricsCsv
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -19,13 +19,13 @@ from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from s2hand.artifacts import PREFIX, is_artifact
-from s2hand.callbacks import example_batch
-from s2hand.checkpoint import checkpoint_file
 from s2hand.export.mesh_files import write_mesh
 from s2hand.model.modes import evaluating
-from s2hand.module import S2Hand
-from s2hand.panel import flat_code
+from s2hand.training.callbacks import example_batch
+from s2hand.training.checkpoints.artifacts import PREFIX, is_artifact
+from s2hand.training.checkpoints.reading import checkpoint_file
+from s2hand.training.module import S2Hand
+from s2hand.training.panel import flat_code
 from s2hand.types import Hand, HandBatch
 
 

@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 import s2hand
 from fixtures.checkpoints.make import FOLDER, predicted
 from fixtures.runs import compose_config, fit, last_checkpoint
-from s2hand.build import make_module
-from s2hand.checkpoint import FORMAT, read_checkpoint
-from s2hand.cli.train import initialise
+from s2hand.training.build import initialise, make_module
+from s2hand.training.checkpoints.reading import FORMAT, read_checkpoint
 
 FORMATS = range(1, FORMAT + 1)
 """1 is the first one: every version wrote a number."""

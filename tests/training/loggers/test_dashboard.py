@@ -16,14 +16,14 @@ from PIL import Image
 
 from fixtures.gltf import Glb
 from fixtures.runs import compose_config, run_command
-from s2hand.build import git_revision
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
-from s2hand.dashboard import artifact_name, table
 from s2hand.geometry.skeleton import JOINT_NAMES
+from s2hand.training.build import git_revision
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.loggers.dashboard import artifact_name, table
 
-TOOLS = Path(__file__).parents[1] / "tools"
+TOOLS = Path(__file__).parents[3] / "tools"
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +207,8 @@ def test_no_logger_no_crash(trained: Any, tmp_path: Path) -> None:
     checkpoint = trained.folder.parents[1] / "checkpoints" / "last.ckpt"
     arguments = ["experiment=smoke", "logger=none", f"paths.runs={tmp_path}", "loss=[shape]"]
     quick = ["trainer.max_steps=1", "callbacks.panels=null", f"init_from={checkpoint}"]
-    extra = "+callbacks.dashboard={_target_: s2hand.dashboard.Dashboard}"
-    more = "+callbacks.telemetry={_target_: s2hand.telemetry.Telemetry}"
+    extra = "+callbacks.dashboard={_target_: s2hand.training.loggers.dashboard.Dashboard}"
+    more = "+callbacks.telemetry={_target_: s2hand.training.loggers.telemetry.Telemetry}"
     assert run_command(train, *arguments, *quick, extra, more) == 0
     assert not list(tmp_path.rglob("metrics.csv"))
 

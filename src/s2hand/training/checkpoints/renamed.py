@@ -18,6 +18,9 @@ RENAMED_MODULES = {
     "s2hand.data.rhd": "s2hand.data.recorded.rhd",
     "s2hand.data.stb": "s2hand.data.recorded.stb",
     "s2hand.data.youtube": "s2hand.data.recorded.youtube",
+    "s2hand.objective": "s2hand.training.objective",
+    "s2hand.schedule": "s2hand.training.schedule",
+    "s2hand.distributed": "s2hand.training.distributed",
 }
 """Modules that a configuration of an earlier version names, by their path then: their path now."""
 

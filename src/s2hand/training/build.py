@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from s2hand.checkpoint import check_hand, check_targets, load_weights, read_checkpoint
 from s2hand.data.module import HandDataModule
 from s2hand.hand.mano import ManoHead
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.module import S2Hand, S2HandVideo
-from s2hand.objective import Objective, Term
+from s2hand.training.checkpoints.reading import (
+    check_hand,
+    check_targets,
+    load_weights,
+    read_checkpoint,
+)
+from s2hand.training.checkpoints.writing import CheckpointFiles
+from s2hand.training.module import S2Hand, S2HandVideo
+from s2hand.training.objective import Objective, Term
 
 RECORDED = ("model", "loss", "optim", "data")
 """What a checkpoint carries of a configuration: enough to rebuild, fine-tune and evaluate."""
@@ -81,6 +90,40 @@ def make_frames(cfg: DictConfig, hand: ManoHead) -> HandDataModule:
     data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
     data.map_makers(partial(_with_hand, hand=hand))
     return data
+
+
+def make_trainer(cfg: DictConfig) -> pl.Trainer:
+    """The trainer with the configured callbacks and loggers; these are told the configuration."""
+    callbacks = [hydra.utils.instantiate(c) for c in (cfg.callbacks or {}).values() if c]
+    loggers = [hydra.utils.instantiate(c) for c in (cfg.logger or {}).values() if c]
+    plugins = [hydra.utils.instantiate(plugin) for plugin in cfg.trainer.get("plugins", ())]
+    trainer: pl.Trainer = hydra.utils.instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[CheckpointFiles(), *plugins],
+    )
+    if trainer.world_size > 1 and _is_sweep():
+        raise ValueError(
+            f"-m with {trainer.world_size} processes for each job: every process would run the "
+            "sweep. Give each job one device (trainer=gpu or trainer=cpu) and let a launcher run "
+            "several at a time, or call the command without -m once for each job, as in a shell's "
+            "loop"
+        )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    return trainer
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def initialise(module: S2Hand, path: str, allow_missing: Sequence[str] = ()) -> None:
+    """Copy the weights of another checkpoint of the same hand model: see :func:`load_weights`."""
+    checkpoint = read_checkpoint(path)
+    check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
+    load_weights(module, checkpoint, path, allow_missing)
 
 
 def recorded_config(cfg: DictConfig) -> dict[str, Any]:

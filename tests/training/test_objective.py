@@ -15,7 +15,7 @@ from s2hand.loss.keypoints import JointLocation
 from s2hand.loss.photometric import MeanColour, Photometric, StructuralSimilarity
 from s2hand.loss.shape import ShapePrior
 from s2hand.loss.supervised import JointsSupervised
-from s2hand.objective import NonFiniteLossError, Objective, Term
+from s2hand.training.objective import NonFiniteLossError, Objective, Term
 from s2hand.types import Camera, Hand, HandBatch, HandCode, Labels, Prediction, Render
 
 
@@ -120,7 +120,7 @@ def test_a_missing_estimator_is_named():
 
 
 def test_remedies_name_keys_that_exist():
-    conf = Path(__file__).parents[1] / "conf"
+    conf = Path(__file__).parents[2] / "conf"
     for model in (conf / "model").glob("*.yaml"):
         assert "keypoint_net" in OmegaConf.load(model).network
     assert OmegaConf.load(conf / "window" / "clip5.yaml").frames == 5

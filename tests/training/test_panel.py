@@ -11,9 +11,9 @@ import torch
 from omegaconf import DictConfig
 
 from fixtures.frames import PlainFrames
-from s2hand.build import make_module
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.panel import COLUMNS, panel, texture_views
+from s2hand.training.build import make_module
+from s2hand.training.panel import COLUMNS, panel, texture_views
 from s2hand.types import HandBatch, HandCode
 
 CELL = 112

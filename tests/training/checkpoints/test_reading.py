@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from s2hand.checkpoint import (
+from s2hand.training.checkpoints.reading import (
     FORMAT,
     CheckpointError,
     DamagedCheckpointError,
@@ -187,9 +187,9 @@ def test_weights_of_other_parts_and_sizes_are_refused_by_name() -> None:
         "s2hand.data.frames.dataset.logging.os.system",
         "s2hand.data.frames.dataset.Path",
         "s2hand.data.storage.cache.write_cache",
-        "s2hand.schedule.math.sqrt",
+        "s2hand.training.schedule.math.sqrt",
         "s2hand.model.no_such_module.Network",
-        "s2hand.build.load",
+        "s2hand.training.build.load",
         "s2hand",
         "torch.load",
         "torch.optim.lr_scheduler.torch.load",
@@ -218,8 +218,8 @@ def test_own_parts_and_optimizers_are_allowed() -> None:
         "s2hand.hand.mano.ManoHead",
         "s2hand.render.scene.HandRenderer",
         "s2hand.loss.keypoints.JointLocation",
-        "s2hand.objective.Term",
-        "s2hand.schedule.warmup_cosine",
+        "s2hand.training.objective.Term",
+        "s2hand.training.schedule.warmup_cosine",
         "s2hand.data.module.HandDataModule",
         "s2hand.data.synthetic.images.SyntheticHands",
         "s2hand.window.Window",

@@ -15,8 +15,16 @@ from typing import Any
 import pytest
 import torch
 
-from s2hand.checkpoint import CheckpointError, DamagedCheckpointError, read_checkpoint
-from s2hand.checkpoint_files import CheckpointFiles, UnwrittenCheckpointError, newest_checkpoint
+from s2hand.training.checkpoints.reading import (
+    CheckpointError,
+    DamagedCheckpointError,
+    read_checkpoint,
+)
+from s2hand.training.checkpoints.writing import (
+    CheckpointFiles,
+    UnwrittenCheckpointError,
+    newest_checkpoint,
+)
 
 
 def content(step: int, **record: Any) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from s2hand.artifacts import fetch, is_artifact
 from s2hand.pretrained import PRETRAINED, shipped_checkpoint
-from s2hand.renamed import current_names
+from s2hand.training.checkpoints.artifacts import fetch, is_artifact
+from s2hand.training.checkpoints.renamed import current_names
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 """The newest checkpoint of a run, and beside it the one before."""
@@ -23,8 +23,9 @@ FORMAT = 1
 """Goes up when older versions could not read a new checkpoint."""
 _RECORD = {"format", "version", "hand", "config"}
 _TRUSTED = (
-    "s2hand.model.", "s2hand.hand.mano.", "s2hand.render.", "s2hand.loss.", "s2hand.objective.",
-    "s2hand.schedule.", "s2hand.data.", "s2hand.window.", "torch.optim.",
+    "s2hand.model.", "s2hand.hand.mano.", "s2hand.render.", "s2hand.loss.",
+    "s2hand.training.objective.", "s2hand.training.schedule.", "s2hand.data.", "s2hand.window.",
+    "torch.optim.",
 )  # fmt: skip
 """Where the classes that a checkpoint's configuration may name are defined."""
 
@@ -46,7 +47,7 @@ def checkpoint_file(path: str | Path) -> Path:
 
     ``pretrained`` is the one that ships with the package; what it was trained on and how well it
     does says the card beside it, ``open_hand.md``. ``wandb:entity/project/name:version`` is fetched
-    (:func:`s2hand.artifacts.fetch`).
+    (:func:`s2hand.training.checkpoints.artifacts.fetch`).
     """
     if is_artifact(path):
         return fetch(str(path))
@@ -237,5 +238,5 @@ def _is_trusted(target: str) -> bool:
     except ImportError:
         return False
     if isinstance(named, FunctionType):
-        return named.__module__ == module == "s2hand.schedule"
+        return named.__module__ == module == "s2hand.training.schedule"
     return isinstance(named, type) and f"{named.__module__}.".startswith(_TRUSTED)

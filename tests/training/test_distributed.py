@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fixtures.runs import compose_config, run_command
-from s2hand.checkpoint import read_checkpoint
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
-from s2hand.cli.train import make_trainer
 from s2hand.data.sampling import InOrderSampler, ShuffleSampler, own_share
-from s2hand.distributed import SyncLayers, ddp
 from s2hand.files.errors import lost_process, message
+from s2hand.training.build import make_trainer
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.distributed import SyncLayers, ddp
 
 SMALL = [
     "experiment=smoke", "loss=[joints_3d,shape,laplacian]", "+data.train.labels=true",
@@ -46,7 +46,7 @@ KILL = "+callbacks.kill={_target_: fixtures.runs.Interrupt, hook: on_train_batch
 def start(module: str, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """A command in a process group of its own."""
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true",
+        "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true",
     }  # fmt: skip
     for name in ("WANDB_API_KEY", "WANDB_MODE", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
         environment.pop(name, None)

@@ -1,4 +1,4 @@
-"""How a run keeps its checkpoints: whole ones alone, two of them, and the one it goes on from."""
+"""Where and when a run writes its checkpoints, ``last.ckpt`` and ``previous.ckpt``: all or none."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ import io
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
 
-from s2hand.checkpoint import LAST, PREVIOUS, DamagedCheckpointError, read_checkpoint
 from s2hand.files.atomic import atomic_path
+from s2hand.training.checkpoints.reading import (
+    LAST,
+    PREVIOUS,
+    DamagedCheckpointError,
+    read_checkpoint,
+)
+from s2hand.training.objective import NonFiniteLossError
 
 _log = logging.getLogger(__name__)
 
@@ -131,3 +140,83 @@ def _is_damaged(path: Path) -> bool:
     except DamagedCheckpointError:
         return True
     return False
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """``last.ckpt``, kept on Ctrl-C and errors too.
+
+    After a step with a validation it is written when that is done. (Lightning's is written before;
+    a run killed during the validation would go on without it, and one killed in its last one would
+    end without metrics.) A run that goes on has the metrics that it had.
+
+    None is written when a loss is no longer finite: the weights may be what diverged, and a resumed
+    run could only fail again. The checkpoint before it stands. So it does when a checkpoint could
+    not be written, and when the last validation is interrupted: it is the result of the run.
+    """
+
+    _waits = False
+    _metrics: Mapping[str, float] = {}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note the metrics; the trainer will forget its own until it begins."""
+        self._metrics = checkpoint["s2hand"].get("metrics", {})
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the trainer the metrics of the checkpoint it goes on from."""
+        known = {name: torch.tensor(value) for name, value in self._metrics.items()}
+        trainer.callback_metrics.update(known)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save, if it is due; after the validation, if there is one now."""
+        loop: Any = trainer.fit_loop
+        self._waits = bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+        if not self._waits:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what waited for the validation."""
+        if self._waits:
+            self._waits = False
+            super().on_train_batch_end(trainer, pl_module, None, None, 0)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save what was reached, and say so."""
+        if isinstance(exception, NonFiniteLossError | UnwrittenCheckpointError):
+            return
+        if trainer.validating and trainer.global_step == trainer.max_steps:
+            return
+        _uncount_unfinished_step(trainer)
+        try:
+            super().on_exception(trainer, pl_module, exception)
+        except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run
+            _log.error("%s", error)
+            return
+        if trainer.global_step:
+            _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
+
+
+def _uncount_unfinished_step(trainer: pl.Trainer) -> None:
+    """Have the trainer's counters say that a step which was interrupted has not begun.
+
+    Lightning itself forgets such a step within an epoch, but goes on counting it in the total: the
+    run that goes on would validate a step too early, and number its steps wrong.
+    """
+    loop: Any = trainer.fit_loop.epoch_loop
+    counted = loop.batch_progress.total
+    if counted.processed == counted.ready:
+        return
+    counted.reset_on_restart()
+    loop.batch_progress.current.reset_on_restart()
+    if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+        loop._batches_that_stepped -= 1  # the run that goes on leaves out this validation, and adds

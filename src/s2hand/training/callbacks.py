@@ -1,114 +1,27 @@
-"""Callbacks: the last checkpoint, pictures of what the model sees, one bar for the whole run."""
+"""Callbacks: pictures of what the model sees, and one progress bar for the whole run."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from s2hand.checkpoint_files import UnwrittenCheckpointError
 from s2hand.data.module import HandDataModule
 from s2hand.files.atomic import atomic_path
 from s2hand.files.progress import PLAIN_SECONDS
 from s2hand.model.modes import evaluating
-from s2hand.module import S2Hand
-from s2hand.objective import NonFiniteLossError
-from s2hand.panel import panel
+from s2hand.training.module import S2Hand
+from s2hand.training.panel import panel
 from s2hand.types import HandBatch
-
-_log = logging.getLogger(__name__)
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """``last.ckpt``, kept on Ctrl-C and errors too.
-
-    After a step with a validation it is written when that is done. (Lightning's is written before;
-    a run killed during the validation would go on without it, and one killed in its last one would
-    end without metrics.) A run that goes on has the metrics that it had.
-
-    None is written when a loss is no longer finite: the weights may be what diverged, and a resumed
-    run could only fail again. The checkpoint before it stands. So it does when a checkpoint could
-    not be written, and when the last validation is interrupted: it is the result of the run.
-    """
-
-    _waits = False
-    _metrics: Mapping[str, float] = {}
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Note the metrics; the trainer will forget its own until it begins."""
-        self._metrics = checkpoint["s2hand"].get("metrics", {})
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the trainer the metrics of the checkpoint it goes on from."""
-        known = {name: torch.tensor(value) for name, value in self._metrics.items()}
-        trainer.callback_metrics.update(known)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Save, if it is due; after the validation, if there is one now."""
-        loop: Any = trainer.fit_loop
-        self._waits = bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
-        if not self._waits:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save what waited for the validation."""
-        if self._waits:
-            self._waits = False
-            super().on_train_batch_end(trainer, pl_module, None, None, 0)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Save what was reached, and say so."""
-        if isinstance(exception, NonFiniteLossError | UnwrittenCheckpointError):
-            return
-        if trainer.validating and trainer.global_step == trainer.max_steps:
-            return
-        _uncount_unfinished_step(trainer)
-        try:
-            super().on_exception(trainer, pl_module, exception)
-        except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run
-            _log.error("%s", error)
-            return
-        if trainer.global_step:
-            _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
-
-
-def _uncount_unfinished_step(trainer: pl.Trainer) -> None:
-    """Have the trainer's counters say that a step which was interrupted has not begun.
-
-    Lightning itself forgets such a step within an epoch, but goes on counting it in the total: the
-    run that goes on would validate a step too early, and number its steps wrong.
-    """
-    loop: Any = trainer.fit_loop.epoch_loop
-    counted = loop.batch_progress.total
-    if counted.processed == counted.ready:
-        return
-    counted.reset_on_restart()
-    loop.batch_progress.current.reset_on_restart()
-    if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
-        loop._batches_that_stepped -= 1  # the run that goes on leaves out this validation, and adds
 
 
 class Panels(pl.Callback):

@@ -12,10 +12,10 @@ import pytest
 import torch
 import wandb
 
-from s2hand import artifacts
-from s2hand.artifacts import fetch, is_artifact, wandb_offline
-from s2hand.build import load
-from s2hand.checkpoint import CheckpointError, checkpoint_file
+from s2hand.training.build import load
+from s2hand.training.checkpoints import artifacts
+from s2hand.training.checkpoints.artifacts import fetch, is_artifact, wandb_offline
+from s2hand.training.checkpoints.reading import CheckpointError, checkpoint_file
 
 NAME = "wandb:team/hands/demo-run:v3"
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fixtures.runs import fit
-from s2hand.telemetry import Telemetry, gradient_norms, memory_gb
+from s2hand.training.loggers.telemetry import Telemetry, gradient_norms, memory_gb
 
 
 class Kept(pl.loggers.CSVLogger):

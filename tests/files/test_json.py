@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from s2hand.data import checks
-from s2hand.data.checks import read_json
+from s2hand.files import json as json_files
+from s2hand.files.json import read_json
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def collector() -> Iterator[None]:
 
 def test_the_collector_rests_while_json_is_parsed(tmp_path: Path, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(checks.json, "loads", lambda text: seen.append(gc.isenabled()))
+    monkeypatch.setattr(json_files.json, "loads", lambda text: seen.append(gc.isenabled()))
     (tmp_path / "a.json").write_text("[]")
     read_json(tmp_path / "a.json")
     assert seen == [False]

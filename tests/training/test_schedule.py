@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from s2hand.schedule import halve_at, warmup_cosine
+from s2hand.training.schedule import halve_at, warmup_cosine
 
 
 def optimizer() -> torch.optim.Optimizer:

@@ -16,11 +16,15 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import s2hand
-import s2hand.build
+import s2hand.training.build
 from fixtures.runs import fit, last_checkpoint
-from s2hand.build import load, make_data, make_module
-from s2hand.checkpoint import CheckpointError, HandModelMismatchError, read_checkpoint
 from s2hand.hand.model_file import load_hand_model, save_hand_model
+from s2hand.training.build import load, make_data, make_module
+from s2hand.training.checkpoints.reading import (
+    CheckpointError,
+    HandModelMismatchError,
+    read_checkpoint,
+)
 from s2hand.types import HandBatch
 
 
@@ -40,7 +44,7 @@ def checkpoint(smoke_run: Path) -> Path:
 def test_the_losses_get_the_runs_hand(smoke: DictConfig) -> None:
     with open_dict(smoke):
         smoke.loss.joint_angles = {
-            "_target_": "s2hand.objective.Term",
+            "_target_": "s2hand.training.objective.Term",
             "weight": 0.5,
             "fn": {"_target_": "s2hand.loss.pose.JointAngleLimits"},
         }
@@ -227,11 +231,11 @@ def test_only_a_working_copy_has_a_revision(tmp_path: Path, monkeypatch: Any) ->
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     (tmp_path / "build.py").write_text("pass")
-    monkeypatch.setattr(s2hand.build, "__file__", str(tmp_path / "build.py"))
-    assert s2hand.build.git_revision() is None  # no repository
+    monkeypatch.setattr(s2hand.training.build, "__file__", str(tmp_path / "build.py"))
+    assert s2hand.training.build.git_revision() is None  # no repository
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "somebody's own")
-    assert s2hand.build.git_revision() is None  # a package installed into a repository
+    assert s2hand.training.build.git_revision() is None  # a package installed into a repository
     git("add", "build.py")
     git("commit", "-q", "-m", "the package")
-    assert s2hand.build.git_revision() == git("rev-parse", "--short", "HEAD")
+    assert s2hand.training.build.git_revision() == git("rev-parse", "--short", "HEAD")

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, compose_config, constant_rate, fit, last_checkpoint
-from s2hand.build import make_data, make_module
 from s2hand.data.module import HandDataModule
-from s2hand.module import S2Hand, S2HandVideo, mean_hand
-from s2hand.objective import NonFiniteLossError
+from s2hand.training.build import make_data, make_module
+from s2hand.training.module import S2Hand, S2HandVideo, mean_hand
+from s2hand.training.objective import NonFiniteLossError
 from s2hand.types import HandBatch, HandCode
 
 
@@ -206,7 +206,8 @@ def test_frozen_stages_stay_as_they_are(smoke: DictConfig) -> None:
 def test_the_schedule_knows_the_length_of_the_run(smoke: DictConfig) -> None:
     plain_sgd(smoke, lr=1.0)
     smoke.optim.schedule = {
-        "_target_": "s2hand.schedule.halve_at", "_partial_": True, "epochs": 4, "milestones": [2],
+        "_target_": "s2hand.training.schedule.halve_at", "_partial_": True, "epochs": 4,
+        "milestones": [2],
     }  # fmt: skip
     smoke.trainer.max_steps = 4
     rates: list[float] = []
@@ -232,7 +233,7 @@ def test_augmentation_depends_on_the_seed_and_the_step_alone(
         pl.seed_everything(seed, verbose=False)
         torch.rand(step)  # what else a run draws does not matter
         state = torch.get_rng_state()
-        monkeypatch.setattr("s2hand.module.batches_seen", lambda trainer: step)
+        monkeypatch.setattr("s2hand.training.module.batches_seen", lambda trainer: step)
         image = module._augmented(batch).image
         assert torch.equal(torch.get_rng_state(), state), "and nothing else is disturbed"
         return image

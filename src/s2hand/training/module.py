@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from s2hand import __version__
-from s2hand.checkpoint import FORMAT, check_hand
 from s2hand.data.sampling import batches_seen, own_share
 from s2hand.metric.hands import HandMetrics
 from s2hand.metric.protocols import BenchmarkMetrics
 from s2hand.metric.sequences import SequenceMetrics
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.objective import Objective
+from s2hand.training.checkpoints.reading import FORMAT, check_hand
+from s2hand.training.objective import Objective
 from s2hand.types import HandBatch, HandCode, Prediction
 
 

@@ -16,10 +16,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, fit
-from s2hand import callbacks
-from s2hand.callbacks import Panels, Progress, example_batch
-from s2hand.checkpoint import read_checkpoint
 from s2hand.data.module import HandDataModule
+from s2hand.training import callbacks
+from s2hand.training.callbacks import Panels, Progress, example_batch
+from s2hand.training.checkpoints.reading import read_checkpoint
 from s2hand.window import Window
 
 

@@ -1,0 +1,139 @@
+"""Training a composed configuration: start or resume, fit, report."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from s2hand.files.atomic import remove_leftovers
+from s2hand.files.json import read_json_object, write_json
+from s2hand.model.modes import freeze_batch_norm
+from s2hand.training.build import initialise, make_data, make_module, make_trainer
+from s2hand.training.checkpoints.reading import LAST
+from s2hand.training.checkpoints.renamed import current_names
+from s2hand.training.checkpoints.writing import newest_checkpoint
+from s2hand.training.loggers.dashboard import log_checkpoint, use_checkpoint
+from s2hand.training.loggers.metrics_csv import MetricsCsv
+
+_log = logging.getLogger(__name__)
+_NOT_DESCRIBED = {
+    "study", "name", "paths", "resume", "sweep_metric", "callbacks", "logger", "default_root_dir",
+    "enable_progress_bar", "compile_encoder",
+}  # fmt: skip
+"""Keys of the configuration, and of its trainer, that change nothing of what is learnt."""
+
+
+def resume_path(cfg: DictConfig) -> Path | None:
+    """The checkpoint to go on from, if any."""
+    if cfg.resume == "never":
+        return None
+    if cfg.resume != "auto":
+        path = Path(cfg.resume)
+        if not path.is_file():
+            raise FileNotFoundError(f"resume={path}: no such checkpoint")
+        return path
+    return newest_checkpoint(Path(cfg.paths.run) / "checkpoints")
+
+
+def described(cfg: DictConfig) -> dict[str, Any]:
+    """What makes a run what it is: the resolved values by dotted key, without names and places."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    kept = {str(key): value for key, value in content.items() if key not in _NOT_DESCRIBED}
+    kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k not in _NOT_DESCRIBED}
+    return dict(flat(kept))
+
+
+def flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, leaf) of nested mappings, as JSON has them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from flat(item, f"{where}.{key}".strip("."))
+    else:
+        is_json = not isinstance(value, float) or math.isfinite(value)
+        yield where, value if is_json else str(value)
+
+
+def finished_before(cfg: DictConfig) -> dict[str, float] | None:
+    """The metrics of the very run of ``cfg`` that lies finished in its folder, if there is one.
+
+    None if there is something to do, such as more ``trainer.max_steps``.
+
+    Raises:
+        ValueError: what lies there was told something else; to go on from it would mix up the two.
+    """
+    path = Path(cfg.paths.run) / "train.json"
+    if cfg.resume != "auto" or not path.is_file():
+        return None
+    report = read_json_object(path)
+    before, now = current_names(report.get("config")), described(cfg)
+    if before is None:  # it was not recorded yet
+        return None
+    other = sorted(key for key in before | now if before.get(key) != now.get(key))
+    if other == ["trainer.max_steps"] and now[other[0]] > before[other[0]]:
+        return None
+    if other:
+        key = other[0]
+        raise ValueError(
+            f"{path.parent} is a finished run of another configuration ({len(other)} values differ;"
+            f" {key} was {before.get(key)}, is now {now.get(key)}): choose another name= or study=,"
+            " or start over with resume=never"
+        )
+    return dict(report["metrics"])
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Fit, save, report; returns the metric that a sweep minimises, None if there is none.
+
+    ``cfg`` is ``conf/train.yaml``, composed by Hydra. What is finished is left as it is.
+
+    Raises:
+        ValueError: another configuration has finished in ``cfg.paths.run``.
+        CheckpointError: ``cfg.init_from`` cannot be read, or is of another hand.
+    """
+    finished = finished_before(cfg)
+    if finished is not None:
+        _log.info("finished already: %s (resume=never starts over)", cfg.paths.run)
+        return finished.get(cfg.sweep_metric)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    run = Path(cfg.paths.run)
+    last = run / "checkpoints" / LAST
+    trainer = make_trainer(cfg)  # first, so that the log of a job that cannot be built says so
+    module = make_module(cfg)
+    if cfg.init_from:
+        initialise(module, cfg.init_from, cfg.allow_missing or ())
+        use_checkpoint(trainer, cfg.init_from)
+    elif cfg.allow_missing:
+        raise ValueError(
+            f"allow_missing={cfg.allow_missing} is about init_from, which is not given"
+        )
+    if cfg.freeze_batch_norm:
+        freeze_batch_norm(module)
+    if cfg.compile_encoder:
+        module.reconstructor.network.encoder.compile()
+    data = make_data(cfg, module)
+    if trainer.is_global_zero:  # nothing is finished until this is
+        (run / "train.json").unlink(missing_ok=True)
+        remove_leftovers(run)
+    checkpoint = resume_path(cfg)
+    if checkpoint:
+        _log.info("going on from %s (resume=never starts over)", checkpoint)
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.go_on()
+    trainer.fit(module, data, ckpt_path=checkpoint)
+    trainer.save_checkpoint(last, weights_only=False)
+    log_checkpoint(trainer, last, begun_from=cfg.init_from)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if trainer.is_global_zero:
+        report = {"steps": trainer.global_step, "metrics": finite, "config": described(cfg)}
+        write_json(run / "train.json", report)
+        _log.info("checkpoint: %s", last)
+    return finite.get(cfg.sweep_metric)
