@@ -14,7 +14,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fixtures.runs import compose_config
-from s2hand.cli.common.overrides import chosen_losses, known_losses
+from s2hand.cli.common.overrides import chosen_losses
+from s2hand.loss.names import known_losses
 from s2hand.training.build import make_data, make_module
 
 CONF = Path(__file__).parents[1] / "conf"

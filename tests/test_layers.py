@@ -19,7 +19,9 @@ LAYERS = [
     {"detect"},
     {"view"},
     {"training"},
-    {"adaptation", "refine", "track"},
+    {"fitting"},
+    {"prediction"},
+    {"studies"},
     {"cli"},
 ]
 """Leftward imports only; members of one layer do not import each other, except where said below."""
@@ -28,24 +30,26 @@ WITHIN_LAYER = {
     ("window", "types"),
 }
 
+COMPOSED = {
+    "files/errors.py",
+    "training/build.py",
+    "training/run.py",
+    "training/evaluation.py",
+    "fitting/adaptation.py",
+    "prediction/video.py",
+    "prediction/video_job.py",
+    "prediction/video_settings.py",
+    "studies",
+    "cli",
+}
+"""Who may know Hydra's configurations; losses, data and models know plain arguments only."""
+
 OWNERS = {
     "timm": {"model/encoder.py"},
     "smplx": {"hand/mano.py"},
     "nvdiffrast": {"render/nvdiffrast.py"},
-    "hydra": {
-        "files/errors.py",
-        "training/build.py",
-        "training/run.py",
-        "training/evaluation.py",
-        "cli",
-    },
-    "omegaconf": {
-        "files/errors.py",
-        "training/build.py",
-        "training/run.py",
-        "training/evaluation.py",
-        "cli",
-    },
+    "hydra": COMPOSED,
+    "omegaconf": COMPOSED,
     "wandb": {"training/checkpoints/artifacts.py", "training/loggers/dashboard.py"},
     "mediapipe": {"detect/mediapipe.py"},
     "viser": {"view/server.py"},

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from experiments.study import RUNS, command, into_readme, only_report
 
-from s2hand.cli.ablation.table import ablation_table
 from s2hand.export.charts import bar_chart
 from s2hand.export.tables import markdown
+from s2hand.studies.ablation.table import ablation_table
 
 HERE = Path(__file__).parent
 STUDY = RUNS / HERE.name

@@ -25,10 +25,10 @@ from experiments.study import (
 )
 from hydra import compose, initialize_config_module
 
-from s2hand.cli.adapt import adapt
 from s2hand.cli.common.app import quiet_libraries
 from s2hand.export.tables import Metrics, mean, number
 from s2hand.files.json import write_json
+from s2hand.fitting.adaptation import adapt
 from s2hand.training.build import load, make_data
 from s2hand.training.evaluation import measure
 

@@ -21,12 +21,12 @@ from torch import nn
 from fixtures.runs import compose_config, run_command
 from s2hand.cli import ablate
 from s2hand.cli.ablate import main
-from s2hand.cli.ablation.models import without_branch
-from s2hand.cli.ablation.rows import Change, Finetune, changed_losses, read_changes
-from s2hand.cli.ablation.table import ablation_table
-from s2hand.cli.sweeps.comparison import compare
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
+from s2hand.studies.ablation.models import without_branch
+from s2hand.studies.ablation.rows import Change, Finetune, changed_losses, read_changes
+from s2hand.studies.ablation.table import ablation_table
+from s2hand.studies.comparison import compare
 from s2hand.training.build import load, make_data, make_module
 from s2hand.training.checkpoints.reading import read_checkpoint
 from s2hand.training.module import S2Hand

@@ -13,9 +13,10 @@ from torch import Tensor
 import s2hand
 from fixtures.runs import compose_config, run_command
 from s2hand.cli import evaluate
-from s2hand.cli.adapt import Adaptation, adapt, main, with_recorded_model
+from s2hand.cli.adapt import main
 from s2hand.cli.common.app import quiet_libraries
 from s2hand.cli.common.overrides import check_dataset_keys
+from s2hand.fitting.adaptation import Adaptation, adapt, with_recorded_model
 from s2hand.training.checkpoints.reading import read_checkpoint
 
 SMALL = (

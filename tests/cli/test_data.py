@@ -19,7 +19,7 @@ from fixtures.rhd import RhdTree
 from fixtures.stb import StbTree
 from fixtures.video import dot_frame, truncate, write_video
 from s2hand.cli.data import main
-from s2hand.cli.datasets.check import EXAMPLES, add_check
+from s2hand.cli.data_check import EXAMPLES, add_check
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks

@@ -17,13 +17,13 @@ from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
 from s2hand.cli.predict import choose_device, main, whole_pictures
-from s2hand.cli.prediction.inference import frame_stems, predict
-from s2hand.cli.prediction.pictures import FORMATS
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import write_detections
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import read_prediction
 from s2hand.geometry.camera import project
+from s2hand.prediction.inference import frame_stems, predict
+from s2hand.prediction.pictures import FORMATS
 from s2hand.training.build import load
 from s2hand.types import HandBatch
 

@@ -17,11 +17,11 @@ from PIL import Image
 
 from fixtures.clips import FRAMES, HAND, Clip, write_clip
 from s2hand.cli.video import main
-from s2hand.cli.video_stages import job
 from s2hand.data.detections.files import read_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
 from s2hand.files.locks import own_folder
+from s2hand.prediction import video_job as job
 
 QUICK = ("trainer.max_steps=2", "predict.formats=[npz,glb,mp4,preview]", "callbacks.panels=null",
          "callbacks.progress=null", "logger=none", "+trainer.enable_progress_bar=false",

@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 import torch
 
+from s2hand.fitting.refinement import Refinement, refine
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
 from s2hand.loss.shape import ShapePrior
 from s2hand.model.encoder import Encoder
 from s2hand.model.networks import CompactNetwork
 from s2hand.model.reconstructor import Reconstructor
-from s2hand.refine import Refinement, refine
 from s2hand.render.scene import HandRenderer
 from s2hand.training.module import mean_hand
 from s2hand.training.objective import Objective, Term

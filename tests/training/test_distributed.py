@@ -46,7 +46,8 @@ KILL = "+callbacks.kill={_target_: fixtures.runs.Interrupt, hook: on_train_batch
 def start(module: str, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """A command in a process group of its own."""
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true",
     }  # fmt: skip
     for name in ("WANDB_API_KEY", "WANDB_MODE", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE"):
         environment.pop(name, None)

@@ -80,7 +80,7 @@ def test_it_gives_no_file_of_the_machine(form: str, viewer: Viewer, folder: Path
     for target in (folder.parent / "secret.txt", folder / "adapt.json", folder / "track.json"):
         said = answer(viewer, form.format(target))
         assert SECRET.encode() not in said
-        assert b"s2hand.track" not in said
+        assert b"s2hand.fitting.fusion" not in said
         assert b" 200 " not in said.partition(b"\r\n")[0]
     assert b"root:" not in answer(viewer, form.format("/etc/passwd"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2hand.cli.datasets.check import EXAMPLES, add_check, add_track
-from s2hand.cli.datasets.pack import add_pack
+from s2hand.cli.data_check import EXAMPLES, add_check, add_track
+from s2hand.cli.data_pack import add_pack
 from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.files.errors import EXPECTED, ended
 

@@ -6,8 +6,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from s2hand.cli.common.app import command, metrics_table, quiet_libraries
+from s2hand.cli.common.app import command, quiet_libraries
 from s2hand.export.page import write_page
+from s2hand.export.tables import metrics_table
 from s2hand.files.json import write_json
 from s2hand.training.build import load, make_data
 from s2hand.training.callbacks import example_batch

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.cli.common.app import command, quiet_libraries
-from s2hand.cli.prediction import clip, pictures
-from s2hand.cli.prediction.summary import TrackSummary
 from s2hand.data.detections.base import Detections
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.data.frames.sources import IMAGE_SUFFIXES, Pictures, open_source
+from s2hand.prediction import clip, pictures
+from s2hand.prediction.summary import TrackSummary
 from s2hand.training.build import load
 
 

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
 
-from s2hand.cli.common.app import metrics_table
-from s2hand.data.checks import check_depth
-from s2hand.data.recorded.freihand import read_rows
-from s2hand.data.recorded.ho3d_labels import read_list
+from s2hand.export.tables import metrics_table
 from s2hand.files.errors import EXPECTED, ended
 from s2hand.files.json import write_json
-from s2hand.files.progress import progress
-from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
-from s2hand.metric.protocols import BenchmarkMetrics
-from s2hand.metric.submission import from_ho3d, read_predictions
+from s2hand.metric.submission import read_predictions
+from s2hand.training.scoring import read_truth, score, split_frames
 
 _DESCRIPTION = """\
 Check pred.json, or the zip with it, against the evaluation split it was made for: two lists, as
@@ -42,9 +35,6 @@ examples:
 
 It ends with 0 if the file is valid, scored or not, and with 1 and the reason if it is not.
 """
-_CHUNK = 64
-
-Truth = tuple[np.ndarray, np.ndarray]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    count, name = _frames(options.dataset, options.root)
+    count, name = split_frames(options.dataset, options.root)
     joints, vertices = read_predictions(options.predictions, options.dataset, count)
     console.print(f"{options.predictions}: valid, {count} frames of {name}")
     truth = read_truth(options.dataset, options.root, count)
@@ -79,55 +69,6 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     console.print(metrics_table(f"{count} frames", {options.dataset: scores}))
     console.print(f"written to {out}")
     return 0
-
-
-def read_truth(dataset: str, root: Path, frames: int) -> Truth | None:
-    """Joints and vertices of an evaluation split: OpenCV axes, common order; None without files.
-
-    Raises:
-        ValueError: for another number of frames than the split has, and points behind the camera.
-    """
-    paths = [root / "evaluation_xyz.json", root / "evaluation_verts.json"]
-    if not paths[0].exists():
-        return None
-    shapes = ((NUM_JOINTS, 3), (NUM_VERTICES, 3))
-    joints, vertices = (read_rows(p, shape) for p, shape in zip(paths, shapes, strict=True))
-    for path, rows in zip(paths, (joints, vertices), strict=True):
-        if len(rows) != frames:
-            raise ValueError(f"{path} has {len(rows)} frames, the split {frames}")
-    if dataset == "ho3d":
-        joints, vertices = from_ho3d(joints, vertices)
-    for path, rows in zip(paths, (joints, vertices), strict=True):
-        check_depth(rows, path)
-    return joints, vertices
-
-
-def score(protocol: str, predicted: Truth, true: Truth) -> dict[str, float]:
-    """A benchmark's results (:class:`BenchmarkMetrics`) of joints and vertices, metres."""
-    metric = BenchmarkMetrics(protocol)
-    chunks = range(0, len(true[0]), _CHUNK)
-    for first in progress(chunks, "scoring", len(chunks), "part"):
-        rows = slice(first, first + _CHUNK)
-        joints, vertices, true_joints, true_vertices = (
-            torch.from_numpy(points[rows]) for points in (*predicted, *true)
-        )
-        metric.update(joints, true_joints, vertices, true_vertices)
-    return {name: float(value) for name, value in metric.compute().items()}
-
-
-def _frames(dataset: str, root: Path) -> tuple[int, str]:
-    """How many frames a split has, and the file that says so."""
-    counts: dict[str, tuple[str, Callable[[Path], int]]] = {
-        "freihand": ("evaluation_K.json", lambda path: len(read_rows(path, (3, 3)))),
-        "ho3d": ("evaluation.txt", lambda path: len(read_list(path))),
-    }
-    name, count = counts[dataset]
-    if not (root / name).is_file():
-        raise FileNotFoundError(
-            f"{root / name}: no such file; --root is the folder of {dataset} as downloaded, which "
-            "says how many frames there are"
-        )
-    return count(root / name), name
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,11 +11,11 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from s2hand.cli.sweeps.comparison import SPLITS, Comparison, compare
 from s2hand.export.charts import shortened
 from s2hand.files.atomic import atomic_path
 from s2hand.files.consoles import has_room
 from s2hand.files.errors import EXPECTED, ended
+from s2hand.studies.comparison import SPLITS, Comparison, compare
 
 _DESCRIPTION = """\
 Compare the runs of a study: mean ± standard deviation over seeds, the best row marked.

@@ -10,8 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2hand.pretrained import PRETRAINED
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _EPILOG = """\
 examples:
@@ -50,6 +54,8 @@ Detection needs `pip install 's2hand[detect]'`, and once `s2hand-detect --get-mo
 OpenPose's; `s2hand-data check frames VIDEO --detections FILE` says whether it fits the video.
 """
 
+_SHOWN = {"npz": "track.npz", "glb": "hand.glb"}
+"""Formats that the page is made of."""
 _FRAMES = {
     "source": "the first argument",
     "detections": "--detections FILE",
@@ -96,16 +102,64 @@ def _run(options: argparse.Namespace) -> int:
             if not free:
                 raise ValueError(f"another process is at work in {options.out}: wait for it, or "
                                  "give another folder")  # fmt: skip
-            from s2hand.cli.video_stages.job import VideoJob
+            from s2hand.cli.common.app import quiet_libraries
+            from s2hand.prediction.video_job import VideoJob, VideoRequest
 
-            job = VideoJob(options, Console(soft_wrap=True, highlight=False))
-            job.run()
+            quiet_libraries()
+            request = VideoRequest(
+                options.source, options.out, options.checkpoint, not options.no_adapt,
+                options.side, options.track, options.detections, options.model,
+            )  # fmt: skip
+            job = VideoJob(request, Console(soft_wrap=True, highlight=False))
+            job.run(_video_config(options, job.detections))
     except (KeyboardInterrupt, SystemExit) as error:  # the trainer turns the first into the second
         return ended(error, job.stages.kept(goes_on=True) if job else "")
     except EXPECTED as error:
         goes_on = isinstance(error, OSError)  # what a person mends in the settings, is another job
         return ended(error, job.stages.kept(goes_on) if job else "")
     return 0
+
+
+def _video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
+    """The configuration as far as the command line says it.
+
+    Names of files are set, not parsed: they may hold anything.
+
+    Args:
+        options: of ``s2hand-video``.
+        detections: where the keypoints lie, or will lie.
+
+    Raises:
+        ValueError: for settings that do not exist or cannot be.
+        CheckpointError, FileNotFoundError: the checkpoint cannot be read.
+    """
+    from omegaconf import OmegaConf
+
+    from s2hand.cli.common.composing import composed
+    from s2hand.cli.common.overrides import check_choices, check_losses
+    from s2hand.prediction.video import clip_options
+    from s2hand.training.checkpoints.reading import read_checkpoint
+
+    check_losses(options.settings)
+    cfg = composed("adapt", options.settings)
+    cfg.source, cfg.detections = str(options.source), str(detections)
+    cfg.side = options.side or "right"
+    cfg.horizontal_fov_deg = options.fov
+    cfg.checkpoint = None if options.checkpoint == "none" else options.checkpoint
+    cfg.out = str(options.out / "adapt")
+    if cfg.predict is None:
+        raise ValueError("predict=null: s2hand-video shows what it predicts; use s2hand-adapt")
+    cfg.predict.smooth_sigma = options.smooth
+    if options.fps is not None:  # of a folder; a video has its own
+        OmegaConf.update(cfg, "predict.fps", options.fps, force_add=True)
+    check_choices(cfg, options.settings)
+    formats = clip_options(cfg).formats
+    for kind, file in _SHOWN.items():
+        if kind not in formats:
+            raise ValueError(f"predict.formats={list(formats)}: the page needs {file}; add {kind}")
+    if cfg.checkpoint:
+        read_checkpoint(cfg.checkpoint)
+    return cfg
 
 
 def _check(options: argparse.Namespace) -> None:

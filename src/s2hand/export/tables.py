@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from rich.table import Table
 
 Metrics = dict[str, float]
 """Values of one run by name; units are in the names."""
@@ -78,3 +79,16 @@ def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
+
+
+def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
+    """Rows are metrics, columns are what was measured."""
+    table = Table(title=title)
+    table.add_column("metric")
+    names = list(dict.fromkeys(name for values in columns.values() for name in values))
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name in names:
+        cells = [f"{v[name]:.3f}" if name in v else "-" for v in columns.values()]
+        table.add_row(name, *cells)
+    return table

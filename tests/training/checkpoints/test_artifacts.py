@@ -14,8 +14,9 @@ import wandb
 
 from s2hand.training.build import load
 from s2hand.training.checkpoints import artifacts
-from s2hand.training.checkpoints.artifacts import fetch, is_artifact, wandb_offline
+from s2hand.training.checkpoints.artifacts import fetch, is_artifact
 from s2hand.training.checkpoints.reading import CheckpointError, checkpoint_file
+from s2hand.training.loggers.wandb_runs import wandb_offline
 
 NAME = "wandb:team/hands/demo-run:v3"
 

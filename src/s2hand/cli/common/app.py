@@ -17,7 +17,6 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.table import Table
 
 from s2hand.cli.common.composing import Open, refusal
 from s2hand.cli.common.overrides import (
@@ -27,10 +26,10 @@ from s2hand.cli.common.overrides import (
     check_names,
     check_quotes,
 )
-from s2hand.cli.sweeps.sweep import missing_plugin
 from s2hand.files.errors import EXPECTED, INTERRUPTED, message, print_error
 from s2hand.files.locks import own_folder
-from s2hand.training.checkpoints.artifacts import wandb_offline
+from s2hand.studies.jobs import missing_plugin
+from s2hand.training.loggers.wandb_runs import close_wandb, wandb_offline
 
 _log = logging.getLogger(__name__)
 
@@ -130,26 +129,6 @@ def _fail(text: str, exit_code: int = 1) -> NoReturn:
 
 def _is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def close_wandb(exit_code: int) -> None:
-    """End the run that wandb has open, if it has one."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=exit_code)
-
-
-def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
-    """Rows are metrics, columns are what was measured."""
-    table = Table(title=title)
-    table.add_column("metric")
-    names = list(dict.fromkeys(name for values in columns.values() for name in values))
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name in names:
-        cells = [f"{v[name]:.3f}" if name in v else "-" for v in columns.values()]
-        table.add_row(name, *cells)
-    return table
 
 
 def quiet_libraries() -> None:

@@ -6,8 +6,6 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -15,13 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from s2hand.loss.names import known_losses
+
 _PACKED = "s2hand.data.shards.packed.PackedDataset"
-
-
-def known_losses() -> list[str]:
-    """Every name that the ``loss`` list may hold."""
-    names = (Path(file.name) for file in files("s2hand.conf").joinpath("loss").iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".yaml")
 
 
 def chosen_losses(arguments: Sequence[str]) -> list[str]:
@@ -121,3 +115,15 @@ def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command:
         key = argument.lstrip("+~").partition("=")[0]
         if key in elsewhere:
             raise ValueError(f"{argument}: {command} calls it {elsewhere[key]}")
+
+
+def check_choices(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise for choices that a checkpoint has made already, and for several videos at once."""
+    if "parts" in cfg.data:
+        raise ValueError("data=mixed is several sets: adapt to one, or mix them in s2hand-train")
+    named = [text for text in overrides if re.match(r"[+~]*(model|hand)[.=]", text)]
+    if cfg.checkpoint and named:
+        raise ValueError(
+            f"{named[0]}: network and hand come with the checkpoint ({cfg.checkpoint}): leave it "
+            "out; where the hand's file lies elsewhere now, give hand_file=FILE"
+        )

@@ -9,9 +9,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from s2hand.files.folders import default_root
+from s2hand.training.loggers.wandb_runs import wandb_offline
 
 PREFIX = "wandb:"
 """Wherever a checkpoint is asked for, ``wandb:entity/project/name:version`` names an artifact."""
@@ -21,22 +21,6 @@ _NAME = re.compile(r"wandb:(\w[\w.-]*/\w[\w.-]*/\w[\w.-]*):(\w[\w.-]*)")
 def is_artifact(name: str | Path) -> bool:
     """Whether a checkpoint's name is that of an artifact."""
     return str(name).startswith(PREFIX)
-
-
-def wandb_offline() -> bool:
-    """Whether wandb should stay offline: it was told to, or nobody gave it a key.
-
-    A key is one in ``WANDB_API_KEY``, or in ``~/.netrc`` for the server in use.
-    ``WANDB_MODE=disabled`` is not offline: wandb then writes nothing at all.
-    """
-    mode = os.environ.get("WANDB_MODE")
-    if mode:
-        return mode in ("offline", "dryrun")
-    server = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
-    netrc = Path.home() / ".netrc"
-    return not os.environ.get("WANDB_API_KEY") and not (
-        netrc.is_file() and str(server) in netrc.read_text(errors="ignore")
-    )
 
 
 @cache

@@ -21,6 +21,8 @@ RENAMED_MODULES = {
     "s2hand.objective": "s2hand.training.objective",
     "s2hand.schedule": "s2hand.training.schedule",
     "s2hand.distributed": "s2hand.training.distributed",
+    "s2hand.adaptation": "s2hand.fitting.stopping",
+    "s2hand.cli.prediction.clip": "s2hand.prediction.clip",
 }
 """Modules that a configuration of an earlier version names, by their path then: their path now."""
 

@@ -1,1 +1,0 @@
-"""``s2hand-data``: published datasets checked, drawn and packed."""

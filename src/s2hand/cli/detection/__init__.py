@@ -1,1 +1,0 @@
-"""``s2hand-detect``: detection on recordings and on published datasets."""

@@ -1,1 +1,0 @@
-"""What ``s2hand-predict`` and its likes make of pictures and clips."""

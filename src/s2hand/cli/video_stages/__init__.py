@@ -1,1 +1,0 @@
-"""``s2hand-video``: its stages and their results."""

@@ -1,0 +1,138 @@
+"""Adaptation of a model's weights to one unlabelled recording."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from s2hand import __version__
+from s2hand.data.module import HandDataModule
+from s2hand.files.json import write_json
+from s2hand.fitting.stopping import BestResidual
+from s2hand.model.modes import freeze_batch_norm
+from s2hand.training.build import (
+    configured,
+    git_revision,
+    initialise,
+    make_data,
+    make_module,
+    make_trainer,
+)
+from s2hand.training.checkpoints.reading import read_checkpoint
+from s2hand.training.loggers.dashboard import log_checkpoint, use_checkpoint
+from s2hand.training.module import S2Hand
+from s2hand.training.objective import NonFiniteLossError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """An adapted model and how it came about."""
+
+    module: S2Hand
+    """With the best weights, in evaluation mode."""
+    data: HandDataModule
+    checkpoint: Path
+    """The file that ``s2hand.load`` reads."""
+    report: dict[str, Any]
+    """What adapt.json says."""
+
+
+def adapt(cfg: DictConfig) -> Adaptation:
+    """Fit on the training frames of ``cfg.data``, keep the best weights, write them and adapt.json.
+
+    ``cfg`` is ``conf/adapt.yaml``, composed by Hydra. Nothing is predicted, no label is read.
+
+    Raises:
+        ValueError: what cannot be adapted to, and why.
+        CheckpointError: ``cfg.checkpoint`` cannot be read, or is of another hand.
+    """
+    begin = time.monotonic()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    best: BestResidual = hydra.utils.instantiate(cfg.stop)
+    trainer = make_trainer(cfg)
+    check_trainer(trainer)
+    module, data = prepare(cfg)
+    if cfg.checkpoint:
+        use_checkpoint(trainer, cfg.checkpoint)
+    trainer.callbacks.insert(0, best)  # type: ignore[attr-defined]  # panels show the best weights
+    ended = "limit"  # of steps or time
+    try:
+        trainer.fit(module, data)
+    except NonFiniteLossError as error:
+        ended = "diverged"
+        _log.warning("%s. The best weights before that are kept", error)
+    checkpoint = Path(cfg.paths.run) / "checkpoints" / "last.ckpt"
+    trainer.save_checkpoint(checkpoint, weights_only=True)
+    log_checkpoint(trainer, checkpoint, begun_from=cfg.checkpoint)
+    report = {
+        "checkpoint": cfg.checkpoint,
+        "residual_px": {"before": best.before_px, "after": best.after_px},
+        "best_step": best.best_step,
+        "steps": trainer.global_step,
+        "ended": "converged" if best.converged else ended,
+        "seconds": round(time.monotonic() - begin, 1),
+        "frames": len(data.dataset("train")),
+        "losses": list(cfg.loss),
+        "seed": cfg.seed,
+        "version": __version__,
+        "revision": git_revision(),
+        "checks": [[step, _finite(residual)] for step, residual in best.checks],
+    }
+    write_json(Path(cfg.paths.run) / "adapt.json", report)
+    module = module.to(trainer.strategy.root_device).eval()
+    return Adaptation(module, data, checkpoint, report)
+
+
+def check_trainer(trainer: pl.Trainer) -> None:
+    """Raise ValueError for a trainer that takes no step, or that runs in several processes."""
+    if trainer.max_steps < 1:
+        raise ValueError(
+            f"trainer.max_steps={trainer.max_steps}: adapting takes at least 1 step; to predict "
+            "with a checkpoint as it is, use s2hand-predict"
+        )
+    if trainer.world_size > 1:
+        raise ValueError(
+            f"the trainer would run {trainer.world_size} processes: adapting to one video uses one "
+            "(trainer=cpu, or trainer=gpu)"
+        )
+
+
+def prepare(cfg: DictConfig) -> tuple[S2Hand, HandDataModule]:
+    """The module to adapt, and the frames."""
+    if cfg.checkpoint:
+        cfg = with_recorded_model(cfg)
+    module = make_module(cfg)
+    if cfg.checkpoint:
+        initialise(module, cfg.checkpoint)
+        # One video is too little to learn statistics from; new heads have none to keep.
+        freeze_batch_norm(module)
+    return module, make_data(cfg, module)
+
+
+def with_recorded_model(cfg: DictConfig) -> DictConfig:
+    """The configuration with the checkpoint's network, hand and camera; the renderer is the run's.
+
+    The length that the scale term holds the hand to belongs to the hand, and comes with it.
+    """
+    found = configured(read_checkpoint(cfg.checkpoint), cfg.checkpoint, cfg.hand_file)
+    cfg = cfg.copy()
+    cfg.model = found.model
+    cfg.model.renderer = cfg.render
+    target = OmegaConf.select(found, "loss.scale.fn.target_m")
+    if target is not None:
+        cfg.scale_target_m = target
+    return cfg
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""From a model to files: clips, films, pictures, track files, and the stages of s2hand-video."""

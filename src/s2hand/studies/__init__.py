@@ -1,0 +1,1 @@
+"""Sweeps: a folder per job, failures, and the comparison of runs."""

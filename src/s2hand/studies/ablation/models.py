@@ -1,0 +1,88 @@
+"""The model of a checkpoint under a change: another hand, without a part, refined."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from omegaconf import DictConfig
+
+from s2hand.fitting.refinement import Refinement, refine_each
+from s2hand.model.reconstructor import Reconstructor
+from s2hand.studies.ablation.rows import Change
+from s2hand.training.build import configured, make_module
+from s2hand.training.checkpoints.reading import HandModelMismatchError, check_hand, load_weights
+from s2hand.training.module import S2Hand
+from s2hand.training.objective import Objective
+from s2hand.types import HandBatch, Prediction
+
+
+def rebuilt(checkpoint: dict[str, Any], path: str, cfg: DictConfig, change: Change) -> S2Hand:
+    """The module of a checkpoint under ``cfg``, in evaluation mode.
+
+    ``cfg`` comes from :func:`s2hand.training.build.configured`.
+
+    Raises:
+        CheckpointError: its weights are not those of the network; ``path`` is for the message.
+        HandModelMismatchError: another hand, and the row does not allow it.
+    """
+    cfg = copy.deepcopy(cfg)
+    if change.hand is not None:
+        cfg.model.hand.model = change.hand
+    module = make_module(cfg)
+    if not change.allow_other_hand:
+        hand = module.reconstructor.hand
+        try:
+            check_hand(checkpoint, hand.name, hand.fingerprint)
+        except HandModelMismatchError as error:
+            remedy = "to measure it all the same, give the row allow_other_hand: true"
+            raise HandModelMismatchError(f"{error}; {remedy}") from error
+    load_weights(module, checkpoint, path)
+    if change.refine_steps:
+        settings = Refinement(change.refine_steps)
+        module.reconstructor = Refined(module.reconstructor, module.objective, settings)
+    return module.eval()
+
+
+def without_branch(
+    checkpoint: dict[str, Any], path: str, loss: dict[str, Any], hand: str | None = None
+) -> dict[str, Any]:
+    """The checkpoint of the same network without its 2D estimator, and with these losses.
+
+    A regressor that reads the estimates (``CompactNetwork``) takes them behind its pooled features.
+    It loses the columns of its weights that belong to them: the same as estimates that are all
+    zero, joints in the middle of the crop and no peak. Everything else stays as it is.
+
+    Raises:
+        ValueError: the network has no 2D estimator.
+    """
+    cfg = configured(checkpoint, path, hand)
+    if cfg.model.network.keypoint_net == "none":
+        raise ValueError(f"{path} has no 2D branch (its network has keypoint_net=none)")
+    cfg.model.network.keypoint_net = "none"
+    cfg.loss = loss
+    module = make_module(cfg)
+    had = checkpoint["state_dict"]
+    state = {
+        name: had[name][:, : value.shape[1]] if value.ndim > 1 else had[name]
+        for name, value in module.state_dict().items()
+    }
+    record = checkpoint["s2hand"] | {"config": module.record["config"]}
+    return {"state_dict": state, "s2hand": record}
+
+
+class Refined(Reconstructor):
+    """A reconstructor whose word on every frame is refined against that frame (``refine.py``)."""
+
+    def __init__(self, start: Reconstructor, objective: Objective, refinement: Refinement) -> None:
+        super().__init__(start.network, start.hand, start.renderer, start.camera)
+        self.base = start.base
+        self.objective, self.refinement = objective, refinement
+
+    def forward(
+        self, batch: HandBatch, render: bool = True, resolution: int | None = None
+    ) -> Prediction:
+        """Encode, refine and decode, each frame for itself."""
+        prediction = refine_each(self, self.objective, batch, self.refinement)
+        return prediction if render else replace(prediction, render=None)
