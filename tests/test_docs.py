@@ -92,6 +92,12 @@ def test_long_lines_are_found(line: str, expected: bool) -> None:
     assert is_too_long(line.rstrip()) is expected
 
 
+def test_the_readme_has_a_row_for_every_command() -> None:
+    rows = re.findall(r"^\| `(s2hand-[\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    scripts = re.findall(r"^    (s2hand-[\w-]+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(scripts)
+
+
 def test_every_folder_of_the_package_has_its_row() -> None:
     section = (ROOT / "docs" / "architecture.md").read_text().partition("## The tree")[2]
     rows = CODE.findall("\n".join(re.findall(r"^\| (.*?) \|", section, re.MULTILINE)))
