@@ -63,6 +63,53 @@ def test_paths_in_backticks_exist(path: Path) -> None:
             assert (ROOT / code).exists(), f"{path.name} names {code}"
 
 
+@each_document
+def test_prose_is_wrapped_at_100_characters(path: Path) -> None:
+    long = [line for line in prose(path).splitlines() if is_too_long(line)]
+    assert long == [], f"{path.relative_to(ROOT)}: wrap at 100 characters"
+
+
+def is_too_long(line: str) -> bool:
+    """Whether a line of prose exceeds 100 characters, not counting what cannot be broken.
+
+    Tables are left out, and so are the targets of links, addresses and long pieces of code.
+    """
+    unbroken = r"\]\([^)\s]+\)|<?https?://\S+|`[^`]{90,}`"
+    return not line.startswith("|") and len(re.sub(unbroken, "", line)) > 100
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("word " * 20, False),
+        ("word " * 20 + "more", True),
+        ("| " + "cell " * 30, False),
+        ("word " * 18 + "[here](docs/a/long/path.md#with-an-anchor)", False),
+        ("word " * 18 + "`src/s2hand/a/long/path.py`", True),
+    ],
+)
+def test_long_lines_are_found(line: str, expected: bool) -> None:
+    assert is_too_long(line.rstrip()) is expected
+
+
+def test_the_readme_has_a_row_for_every_command() -> None:
+    rows = re.findall(r"^\| `(s2hand-[\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    scripts = re.findall(r"^    (s2hand-[\w-]+) = ", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(scripts)
+
+
+def test_every_folder_of_the_package_has_its_row() -> None:
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("## The tree")[2]
+    rows = CODE.findall("\n".join(re.findall(r"^\| (.*?) \|", section, re.MULTILINE)))
+    source = ROOT / "src" / "s2hand"
+    folders = {path.parent.relative_to(ROOT) for path in source.rglob("*.py")} - {
+        source.relative_to(ROOT)
+    }
+    inside = {"src/s2hand/cli/common", "src/s2hand/hand/assets", "src/s2hand/studies/ablation"}
+    named = {row.rstrip("/") for row in rows} | inside  # the latter by name, in their parents' rows
+    assert {folder.as_posix() for folder in folders} <= named
+
+
 def test_the_layers_are_those_of_the_test() -> None:
     section = (ROOT / "docs" / "architecture.md").read_text().partition("## Who may import whom")[2]
     lines = re.findall(r"^\d+\. (.*)$", section, re.MULTILINE)
