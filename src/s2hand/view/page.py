@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import html
-import json
 import math
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,23 +14,13 @@ import numpy as np
 from s2hand.export.overlay import JOINT_COLORS
 from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import BONES
+from s2hand.view.embedding import base64_text, import_map, script_json, web_text
 from s2hand.view.recording import KNOWN_FILES, Recording, open_recording
 
 MAX_JSON_BYTES = 3_000_000
 """The track's JSON is embedded if it has no more, compressed."""
 
-_MODULES = {
-    "three": "three/three.module.min.js",
-    "three/addons/controls/OrbitControls.js": "three/OrbitControls.js",
-    "three/addons/loaders/GLTFLoader.js": "three/GLTFLoader.js",
-    "three/addons/utils/BufferGeometryUtils.js": "three/BufferGeometryUtils.js",
-    "s2hand/stage.js": "web/stage.js",
-    "s2hand/film.js": "web/film.js",
-    "s2hand/plots.js": "web/plots.js",
-}
-"""Module names of the page, and their files here."""
-_RELATIVE = (b"'../utils/", b"'three/addons/utils/")
-"""A module in a data: URL has no folder: GLTFLoader's one relative import gets its full name."""
+SCRIPTS = ("stage.js", "film.js", "plots.js")
 
 
 def write_viewer(path: Path, folder: Path, title: str) -> Path:
@@ -57,38 +43,22 @@ def write_viewer(path: Path, folder: Path, title: str) -> Path:
         raise ValueError(
             f"{folder} holds no hand.glb, which the page shows: predict again with glb in formats"
         )
-    here = files("s2hand.view")
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
         for name, value in recording.facts.items()
     )
-    text = Template(here.joinpath("web/viewer.html").read_text(encoding="utf-8")).substitute(
+    text = Template(web_text("viewer.html")).substitute(
         title=html.escape(title),
         facts=facts,
-        style=here.joinpath("web/viewer.css").read_text(encoding="utf-8"),
-        modules=_in_script({"imports": _modules(here)}),
-        data=_in_script(_data(recording)),
-        script=here.joinpath("web/viewer.js").read_text(encoding="utf-8"),
+        style=web_text("viewer.css"),
+        modules=import_map(SCRIPTS),
+        data=script_json(_data(recording)),
+        script=web_text("viewer.js"),
     )
     with atomic_path(path) as temporary:
         # A file's name may hold bytes that are no text (lone surrogates).
         temporary.write_text(text, encoding="utf-8", errors="replace")
     return path
-
-
-def _in_script(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever its texts say."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _modules(here: Traversable) -> dict[str, str]:
-    """Every module as a data: URL."""
-    return {
-        name: "data:text/javascript;base64,"
-        + _base64(here.joinpath(file).read_bytes().replace(*_RELATIVE))
-        for name, file in _MODULES.items()
-    }
 
 
 def _data(recording: Recording) -> dict[str, Any]:
@@ -102,7 +72,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         "times": track["times"].tolist(),
         "confidence": np.round(track["confidence"].astype(float), 3).tolist(),
         "error": np.round(track["error_2d_px"].astype(float), 2).tolist(),
-        "joints": _base64(track["joints"].astype("<f4").tobytes()),
+        "joints": base64_text(track["joints"].astype("<f4").tobytes()),
         "bones": [list(bone) for bone in BONES],
         "colors": [list(color) for color in JOINT_COLORS],
         "camera": {
@@ -128,10 +98,7 @@ def _embedded(recording: Recording) -> dict[str, dict[str, Any]]:
         if name == "track.json" and len(data) > MAX_JSON_BYTES:
             continue
         found[name] = {
-            "what": KNOWN_FILES[name], "bytes": len(content), "gzip": packed, "data": _base64(data),
+            "what": KNOWN_FILES[name], "bytes": len(content), "gzip": packed,
+            "data": base64_text(data),
         }  # fmt: skip
     return found
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
