@@ -1,4 +1,4 @@
-"""Triangle meshes: normals, the uniform Laplacian, edges and boundary."""
+"""Triangle meshes: normals, edges and the uniform Laplacian."""
 
 from __future__ import annotations
 
@@ -28,18 +28,6 @@ def unique_edges(faces: np.ndarray) -> np.ndarray:
     """[f, 3] faces to [e, 2] undirected edges, smaller index first, sorted."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     return np.unique(np.sort(pairs, axis=1), axis=0)
-
-
-def boundary_edges(faces: np.ndarray) -> np.ndarray:
-    """[f, 3] faces to the [e, 2] undirected edges that belong to one face only."""
-    pairs = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    edges, counts = np.unique(pairs, axis=0, return_counts=True)
-    return edges[counts == 1]
-
-
-def euler_characteristic(faces: np.ndarray) -> int:
-    """V - E + F of the vertices that faces use."""
-    return len(np.unique(faces)) - len(unique_edges(faces)) + len(faces)
 
 
 def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:

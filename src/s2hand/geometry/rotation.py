@@ -124,17 +124,6 @@ def squared_angle(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[T
     return quaternion_to_axis_angle(relative).square().sum(-1)
 
 
-def mean_quaternion(
-    q: Float[Tensor, "*n m 4"], weights: Float[Tensor, "*n m"]
-) -> Float[Tensor, "*n 4"]:
-    """Weighted chordal mean of m rotations (Markley et al. 2007), w >= 0.
-
-    The eigenvector of the largest eigenvalue of ``sum w q q^T``, so that q and -q count as one
-    rotation. Weights are at least 0 and not all 0. Not meant to be differentiated.
-    """
-    return principal_quaternion(torch.einsum("...m,...mi,...mj->...ij", weights, q, q))
-
-
 def principal_quaternion(moment: Float[Tensor, "*n 4 4"]) -> Float[Tensor, "*n 4"]:
     """The mean rotation, w >= 0, of an accumulated ``sum w q q^T`` (Markley et al. 2007)."""
     q = torch.linalg.eigh(moment).eigenvectors[..., -1]

@@ -171,11 +171,6 @@ class ManoHead(nn.Module):
         vertices = self._mano.v_template + self._mano.shapedirs @ shape.to(self._mean)
         return vertices, self._mano.J_regressor @ vertices
 
-    def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
-        """The joint regressor and the convention's fingertips on any posed mesh, common order."""
-        inner = self._mano.J_regressor @ vertices
-        return _gather(inner, vertices, self.convention.tips)
-
     def finger_rotations(self, pose: Float[Tensor, "*n p"]) -> Float[Tensor, "*n 45"]:
         """Absolute rotations (axis-angle, radians, MANO order) of pose coefficients."""
         return pose @ self._components + self._mean
