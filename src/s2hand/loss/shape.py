@@ -31,12 +31,12 @@ class ScalePrior(Loss):
         if not target_m > 0:
             raise ValueError(f"target_m={target_m}: the bone's length in metres, about 0.03")
         self.target_m = target_m
-        self.own_joints = None if hand is None else hand.own_joints
+        self.native_joints = None if hand is None else hand.native_joints
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
         """The mean over clips and frames."""
         joints = prediction.hand.joints
-        if self.own_joints is not None:
-            joints = self.own_joints(prediction.hand, batch.convention)
+        if self.native_joints is not None:
+            joints = self.native_joints(prediction.hand, batch.convention)
         length = torch.linalg.vector_norm(joints[..., 9, :] - joints[..., 10, :], dim=-1)
         return (length - self.target_m).abs().mean()
