@@ -103,7 +103,7 @@ def test_a_busy_port_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str
         assert main([str(folder), "--port", str(port)]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: cannot listen at 127.0.0.1, port {port}: ")
-    assert "--port 0 takes any that is" in message
+    assert "--port 0 takes any free one" in message
 
 
 @pytest.mark.parametrize("more", [[], ["--html", "x.html"]])

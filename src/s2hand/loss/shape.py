@@ -21,9 +21,9 @@ class ShapePrior(Loss):
 class ScalePrior(Loss):
     """| |J9 - J10| - target | in metres: the middle finger's first bone sets the size (S2HAND; P).
 
-    One image leaves size and distance open; the target belongs to the dataset and the hand model.
-    The two joints are those of the hand model's own convention, as the target is, whatever the
-    dataset calls joints: from one to another the bone differs by a tenth.
+    One image does not determine size and distance; the target depends on the dataset and the hand
+    model. The two joints follow the hand model's convention, as the target does, not the dataset's:
+    the bone differs by a tenth between conventions.
     """
 
     def __init__(self, target_m: float, hand: HandLayer | None = None) -> None:
