@@ -1,10 +1,10 @@
 """Seconds to open datasets of published size: ``PYTHONPATH=tests python benchmarks/index.py``.
 
-Each tree has the number of files that is published, or about a hundred thousand, and is made of a
-small fixture by hard links: it needs inodes for its folders only, and at most 1 GB of disk at a
-time, for annotations and detections (one JSON file). It is opened twice, each time in a process of
-its own: cold, when this package has cached nothing of it, and cached. All files lie in the page
-cache: this is the work of the package, not of a disk.
+Each tree has the number of files that is published, or about a hundred thousand, and is made from
+a small fixture by hard links: it needs inodes for its folders only, and at most 1 GB of disk at a
+time, for annotations and detections (one JSON file). It is opened twice, each time in a new
+process: without this package's caches, and with them. All files are in the page cache, so this
+measures the package, not a disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DETECTIONS = "detections.json"
 
 @dataclass(frozen=True)
 class Case:
-    """One dataset: what is enlarged, to how much, and how it is opened."""
+    """One dataset: its enlarged tree, the number of files, and how it is opened."""
 
     count: int
     counted: str

@@ -113,7 +113,7 @@ def test_no_track_is_an_error(
     name = tmp_path / "[bold]"
     assert main([str(name), *more]) == 1
     message = capsys.readouterr().err
-    assert message.startswith(f"error: {name} is no folder: make one with\n  s2hand-video VIDEO")
+    assert message.startswith(f"error: {name} is not a folder: make one with\n  s2hand-video VIDEO")
 
 
 def test_without_viser_it_says_what_to_install(

@@ -85,7 +85,7 @@ def test_only_its_own_known_files_are_handed_out(tmp_path: Path) -> None:
 def test_no_track_is_said_with_what_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{tmp_path} holds no track.npz.*\n.*s2hand-video VIDEO"):
         read_predicted_video(tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path}/none is no folder: make one"):
+    with pytest.raises(ValueError, match=f"{tmp_path}/none is not a folder: make one"):
         read_predicted_video(tmp_path / "none")
 
 
