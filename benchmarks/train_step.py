@@ -37,9 +37,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from s2hand.export.charts import save
-from s2hand.files.json import write_json
+from s2hand.files.json import read_json, write_json
 from s2hand.geometry.camera import project
-from s2hand.studies.runs import read_json
 from s2hand.training.build import git_revision, make_data, make_module, make_trainer
 from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch, Prediction, TensorTree

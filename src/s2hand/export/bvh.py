@@ -55,6 +55,7 @@ def write_bvh(
         raise ValueError(f"cannot write {path}: {tips.shape} are not {len(leaves)} finite tips")
     if not (np.isfinite(frame_time) and frame_time > 0):
         raise ValueError(f"cannot write {path}: frame_time={frame_time}, must be above 0 seconds")
+    # Angles in the order of the tree, with the root in glTF's axes.
     order = list(_depth_first(motion.parents, 0))
     rotations, wrists = _sample(motion, frame_time)
     rotations[:, 0] = OPENCV_TO_GLTF[:, None] * rotations[:, 0]

@@ -65,6 +65,7 @@ def paste_crop(
         crop_px: side of the crop that ``affine`` refers to.
         alpha: opacity of the hand, 0..1.
     """
+    # Only the region under the crop is changed.
     left, top, right, bottom = _region(affine, crop_px, image)
     # Pillow's map is for borders (centres are at one half), the affine map is for centres.
     matrix = affine[:2, :2]
@@ -77,6 +78,7 @@ def paste_crop(
         (right - left, bottom - top), Image.Transform.AFFINE, coefficients,
         Image.Resampling.BILINEAR,
     )  # fmt: skip
+    # Blend the resampled render with the region.
     part = np.asarray(pasted) / np.float32(255)
     result = image.copy()
     result[top:bottom, left:right] = blend_render(

@@ -129,6 +129,7 @@ def crop_camera(
     pixels = intrinsics.new_tensor([[centre, centre, 1.0], [centre + 1, centre, 1.0]])
     rays = (torch.linalg.inv(intrinsics) @ pixels.T).transpose(-1, -2)
     ray, right = rays[..., 0, :], rays[..., 1, :] - rays[..., 0, :]
+    # Gram-Schmidt: z through the crop's centre, x along its rows.
     length = ray.norm(dim=-1)
     z = ray / length[..., None]
     x = right - (right * z).sum(-1, keepdim=True) * z

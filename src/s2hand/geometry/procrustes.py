@@ -48,15 +48,18 @@ def procrustes_align(
     """
     if reflection not in ("official", "proper"):
         raise ValueError(f"reflection={reflection!r}: use 'official' or 'proper'")
+    # Remove position and size.
     target_mean = target.mean(-2, keepdim=True)
     target, target_norm = _normalise(target - target_mean)
     prediction, _ = _normalise(prediction - prediction.mean(-2, keepdim=True))
+    # Best rotation, with the smallest axis flipped if a reflection is not allowed.
     u, values, vt = torch.linalg.svd(target.transpose(-1, -2) @ prediction)
     negative = torch.linalg.det(u @ vt) < 0
     signs = torch.ones_like(values)
     if reflection == "proper":
         signs[..., 2] = torch.where(negative, -1.0, 1.0).to(signs)
     rotation = (u * signs[..., None, :]) @ vt
+    # Best scale, in the target's unit and position.
     scale = (values * signs).sum(-1)[..., None, None]
     points = prediction @ rotation.transpose(-1, -2) * scale * target_norm + target_mean
     return Aligned(points, negative & (values[..., 2] > _THICKNESS))

@@ -68,12 +68,14 @@ def joint_frames(model: HandModel) -> np.ndarray:
     # A mirrored rotation vector keeps x and negates y and z.
     hinges = model.hands_mean.reshape(15, 3) * np.array([1.0, mirror[0], mirror[0]])
 
+    # The palm's axes: towards the fingers, the thumb side and the palm's front.
     distal = _unit(joints[4] - joints[0])
     radial = joints[1] - joints[7]
     radial = _unit(radial - distal * (radial @ distal))
     palmar = np.cross(radial, distal)
     thumb_front = -(np.stack([-distal, -palmar, radial], 1) @ _THUMB_BACK)
 
+    # A frame per joint: along its bone, around its hinge, and the cross product of both.
     frames = np.zeros((15, 3, 3))
     for finger, name in enumerate(MANO_FINGERS):
         chain, tip = joints[1 + 3 * finger : 4 + 3 * finger], tips[FINGERS.index(name)]

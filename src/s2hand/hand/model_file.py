@@ -189,16 +189,19 @@ def _model(
 ) -> HandModel:
     if side not in ("right", "left"):
         raise ValueError(f"side={side!r}: use 'right' or 'left'")
+    # Shapes and values of all arrays.
     content = {key: _checked(arrays, key, shape, path) for key, shape in _REQUIRED.items()}
     content |= {
         k: _checked(arrays, k, shape, path) for k, shape in _OPTIONAL.items() if k in arrays
     }
+    # Topology.
     faces, parents = content["f"], content["kintree_table"][0].copy()
     parents[0] = -1
     if faces.min() < 0 or faces.max() >= NUM_VERTICES:
         raise ValueError(f"{path}: f names vertices outside 0..{NUM_VERTICES - 1}")
     if parents.tolist() != list(MANO_PARENTS):
         raise ValueError(f"{path}: the joints' parents are {parents.tolist()}, not MANO's")
+    # The side follows from the direction of the middle finger.
     template, regressor = content["v_template"], content["J_regressor"]
     middle = (regressor @ template)[4] - (regressor @ template)[0]
     found: Side = "right" if middle[0] < 0 else "left"

@@ -103,6 +103,7 @@ class BenchmarkMetrics(Metric):
         Joints that are not ``visible`` are aligned but not counted. ``left`` marks left hands, for
         benchmarks that separate them.
         """
+        # Joints of frames with the required labels.
         known = true_joints.isfinite().all(-1)
         kept = known[:, _ROOT] if self.benchmark.partial else known.all(-1)
         counted = known if visible is None else known & visible
@@ -114,6 +115,7 @@ class BenchmarkMetrics(Metric):
         self._add(0, self.joints, points, truth, counted)
         if vertices is None or true_vertices is None or not self.benchmark.vertices:
             return
+        # Meshes of frames with all vertices labelled.
         known = true_vertices.isfinite().all(-1)
         kept = known.all(-1)
         vertices, true_vertices = vertices[kept].double(), true_vertices[kept].double()

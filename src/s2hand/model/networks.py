@@ -113,16 +113,19 @@ class CompactNetwork(CodeNetwork):
 
     def forward(self, image: Tensor, features: tuple[Tensor, ...] | None = None) -> RawCodes:
         """See :class:`CodeNetwork`."""
+        # Neck on the frozen maps.
         maps = self.encoder(image, features)
         fine = self.fine(maps[8])
         middle = self.middle(self.down(fine) + self.coarse(maps[16]))
         pooled = self.top(middle)
+        # 2D joints and their peaks, as further inputs of the regressor.
         estimates = []
         estimated = pooled[:, :0]
         if self.keypoints is not None:
             estimates = self.keypoints(image, {8: fine, 16: middle})
             last = estimates[-1]
             estimated = torch.cat([(last.joints - 0.5).flatten(1), last.peak], 1).detach()
+        # Regressor of the code.
         x = self.trunk(torch.cat([pooled, estimated], 1))
         values = self.geometry(torch.cat([x, estimated], 1)) | self.texture(maps[8])
         return RawCodes(values, estimates)

@@ -15,7 +15,7 @@ def is_local(host: str) -> bool:
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened at; viser would retry others, perhaps for ever.
+    """Refuse an address that cannot be listened at; viser would retry others, perhaps without end.
 
     Raises:
         OSError: naming host and port, and the remedy.

@@ -99,7 +99,7 @@ def _embedded(video: PredictedVideo) -> dict[str, dict[str, Any]]:
         if name == "track.json" and len(data) > MAX_JSON_BYTES:
             continue
         found[name] = {
-            "what": KNOWN_FILES[name], "bytes": len(content), "gzip": packed,
+            "description": KNOWN_FILES[name], "bytes": len(content), "gzip": packed,
             "data": base64_text(data),
         }  # fmt: skip
     return found

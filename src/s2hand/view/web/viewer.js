@@ -126,9 +126,9 @@ for (const [name, file] of Object.entries(data.files)) {
   button.type = "button";
   button.className = "download";
   const size = file.bytes < 1e6 ? `${Math.ceil(file.bytes / 1e3)} kB` : `${(file.bytes / 1e6).toFixed(1)} MB`;
-  const what = document.createElement("small");
-  what.textContent = `${file.what}, ${size}`;
-  button.append(name, what);
+  const description = document.createElement("small");
+  description.textContent = `${file.description}, ${size}`;
+  button.append(name, description);
   button.addEventListener("click", async () => {
     const link = document.createElement("a");
     link.href = url(await unpacked(file), "application/octet-stream");
