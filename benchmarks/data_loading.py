@@ -1,12 +1,12 @@
 """Frames per second from files and from shards: ``python benchmarks/data_loading.py``.
 
-Rendered hands at 224 px are written in three forms that stand for the kinds of datasets: JPEG
-images of the crop (FreiHAND), whole JPEG frames of 640 x 480 that are cropped at every access
+Rendered hands at 224 px are written in three forms that represent the kinds of datasets: JPEG
+images of the crop (FreiHAND), whole JPEG frames of 640 x 480 that are cropped at each access
 (HO-3D, DexYCB), and the mapped array that rendered sets and own videos are cached in. Each is
 packed with PNG and with raw pixels. All are read through a ``DataLoader`` in the same shuffled
-order, in turns, so that other work on the machine meets all of them alike; each number is the best
-of several rounds, and without workers the time is that of the CPU. Every file is in the page cache:
-this measures decoding, not a disk or a network.
+order, in turns, so that other work on the machine affects all equally; each number is the best of
+several rounds, and without workers it is CPU time. All files are in the page cache, so this
+measures decoding, not a disk or a network.
 """
 
 from __future__ import annotations
@@ -103,18 +103,18 @@ def loader(dataset: HandDataset, workers: int) -> DataLoader[HandBatch]:
 
 
 def best_rates(datasets: Sequence[HandDataset], workers: int, rounds: int) -> list[float]:
-    """Frames per second of each, in turns; the first round only warms up.
+    """Frames per second of each, in turns; the first round is a warm-up.
 
-    Seconds of the CPU without workers; elapsed ones with them, which count on their own.
+    CPU time without workers, elapsed time with them, whose CPU time is not counted here.
     """
     clock = time.perf_counter if workers else time.process_time
     loaders = [loader(dataset, workers) for dataset in datasets]
     best = [0.0] * len(datasets)
-    for turn in range(rounds + 1):
+    for round_ in range(rounds + 1):
         for i, batches in enumerate(loaders):
             start = clock()
             count = sum(len(batch.index) for batch in batches)
-            if turn:
+            if round_:
                 best[i] = max(best[i], count / (clock() - start))
     return best
 

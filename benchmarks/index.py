@@ -1,10 +1,10 @@
 """Seconds to open datasets of published size: ``PYTHONPATH=tests python benchmarks/index.py``.
 
-Each tree has the number of files that is published, or about a hundred thousand, and is made of a
-small fixture by hard links: it needs inodes for its folders only, and at most 1 GB of disk at a
-time, for annotations and detections (one JSON file). It is opened twice, each time in a process of
-its own: cold, when this package has cached nothing of it, and cached. All files lie in the page
-cache: this is the work of the package, not of a disk.
+Each tree has the number of files that is published, or about a hundred thousand, and is made from
+a small fixture by hard links: it needs inodes for its folders only, and at most 1 GB of disk at a
+time, for annotations and detections (one JSON file). It is opened twice, each time in a new
+process: without this package's caches, and with them. All files are in the page cache, so this
+measures the package, not a disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DETECTIONS = "detections.json"
 
 @dataclass(frozen=True)
 class Case:
-    """One dataset: what is enlarged, to how much, and how it is opened."""
+    """One dataset: its enlarged tree, the number of files, and how it is opened."""
 
     count: int
     counted: str
@@ -227,22 +227,22 @@ CASES = {
 
 
 def write_tree(name: str, folder: Path, scale: float) -> None:
-    """The large tree of a dataset, with detections of a hand in the middle of every image."""
+    """The large tree of a dataset, with detections of a hand in the middle of each image."""
     FORMATS[name].write(folder / "small")
     root = folder / "large"
     root.mkdir()
     names, side = CASES[name].enlarge(folder / "small", root, round(CASES[name].count * scale))
-    turns = np.exp(2j * np.pi * np.arange(21) / 21)
-    ring = side / 2 + side / 4 * np.stack([turns.real, turns.imag], -1)
+    circle = np.exp(2j * np.pi * np.arange(21) / 21)
+    ring = side / 2 + side / 4 * np.stack([circle.real, circle.imag], -1)
     keypoints = ring + np.random.default_rng(0).normal(0, 2, (len(names), 21, 2))
     confidence = np.full((len(names), 21), 0.9)
     write_detections(folder / DETECTIONS, Detections(tuple(names), keypoints, confidence))
 
 
 def open_tree(name: str, folder: Path) -> dict[str, float]:
-    """Open it here and now: frames, seconds of the CPU, and the most memory it took, MB.
+    """Open a tree in this process: frames, CPU seconds and peak memory in MB.
 
-    Elapsed seconds are no more on a quiet machine, as every file lies in the page cache.
+    On a quiet machine elapsed seconds are the same, since all files are in the page cache.
     """
     before = memory_mb("VmRSS")
     start = time.process_time()
@@ -251,10 +251,10 @@ def open_tree(name: str, folder: Path) -> dict[str, float]:
     return {"frames": len(dataset), "seconds": elapsed, "peak_mb": memory_mb("VmHWM") - before}
 
 
-def memory_mb(what: str) -> float:
-    """``VmRSS``, what this process holds now, or ``VmHWM``, the most it has held."""
+def memory_mb(field: str) -> float:
+    """``VmRSS``, the process's current memory, or ``VmHWM``, its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def opened(name: str, folder: Path) -> Iterator[dict[str, float]]:
@@ -272,8 +272,8 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*CASES, []], help="default: every dataset")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes in the table")
-    parser.add_argument("--folder", help="where each tree lies for its time; default: /tmp")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the sizes")
+    parser.add_argument("--folder", help="folder for the temporary trees; default: /tmp")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = options.names or list(CASES)

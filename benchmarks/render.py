@@ -1,8 +1,8 @@
 """Time per image of the renderer: ``python benchmarks/render.py`` from the repository's root.
 
-A hand covers a quarter of a 224 x 224 image. Each time is the best of many calls, and CPU time
-stands beside elapsed time, so that other work on the machine counts little. The torch oracle is the
-float64 reference of the tests, given the visible faces: what automatic differentiation costs.
+A hand covers a quarter of a 224 x 224 image. Each time is the best of many calls, and CPU time is
+shown beside elapsed time, to reduce the influence of other work on the machine. The torch oracle,
+the tests' float64 reference with given visible faces, shows the cost of automatic differentiation.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def visible_faces(positions: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rows(count: int, head: ManoHead, oracle: ModuleType) -> dict[str, Callable[[bool], object]]:
-    """What is timed: a name and a function of whether to go back."""
+    """The timed functions by name; their argument is whether to run the backward pass."""
     hand, camera = hands(count, head)
     vertices = hand.vertices.detach().requires_grad_()
     texture = hand.code.texture.detach().clone().requires_grad_()
@@ -109,24 +109,24 @@ def rows(count: int, head: ManoHead, oracle: ModuleType) -> dict[str, Callable[[
     inputs = [positions.requires_grad_(), attributes.requires_grad_()]
     doubles = [x.detach().double().requires_grad_() for x in inputs]
 
-    def whole(back: bool) -> None:
-        with torch.set_grad_enabled(back):
+    def whole(backward: bool) -> None:
+        with torch.set_grad_enabled(backward):
             result = render(hand, camera, head.faces)
-        if back:
+        if backward:
             outputs = [result.image, result.depth, result.silhouette]
             grads = [part[:, None] for part in (weights[:, :3], weights[:, 3], weights[:, 4])]
             torch.autograd.grad(outputs, [vertices, texture], grads)
 
-    def kernels_only(back: bool) -> None:
-        with torch.set_grad_enabled(back):
+    def kernels_only(backward: bool) -> None:
+        with torch.set_grad_enabled(backward):
             image = draw(positions, attributes, head.faces, SIDE, SIDE)
-        if back:
+        if backward:
             torch.autograd.grad(image, inputs, pixels)
 
-    def torch_only(back: bool) -> None:
-        with torch.set_grad_enabled(back):
+    def torch_only(backward: bool) -> None:
+        with torch.set_grad_enabled(backward):
             image = oracle.paint(*doubles, head.faces, ids, depth)
-        if back:
+        if backward:
             torch.autograd.grad(image, doubles, pixels.double())
 
     return {"HandRenderer": whole, "CpuRasterizer": kernels_only, "torch oracle": torch_only}
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each number")
     seconds = parser.parse_args().seconds
     table = Table(title=f"ms per image, {SIDE} x {SIDE}, hand covers {COVERAGE:.0%}, best of many")
-    for column in ("", "images", "threads", "forward", "forward + backward", "its CPU time"):
+    for column in ("", "images", "threads", "forward", "forward + backward", "CPU time of both"):
         table.add_column(column, justify="right" if column else "left")
     head, oracle = ManoHead("open"), load_oracle()
     for count in (1, 32):

@@ -1,13 +1,13 @@
-"""Where the time of a training step goes: ``python benchmarks/train_step.py``, from the root.
+"""The time of a training step and its parts: ``python benchmarks/train_step.py``, from the root.
 
-Three numbers for each configuration, taken in turns so that other work on the machine meets all of
-them alike, each the best of several rounds:
+Three numbers for each configuration, measured in turns so that other work on the machine affects
+all equally, each the best of several rounds:
 
-* *whole*: frames per second of the real thing, Lightning's loop with loader and logger;
+* *whole*: frames per second of Lightning's loop with loader and logger;
 * *encoder alone*: forward, backward and optimizer step of the encoder on the same images;
 * *split*: one step by hand, cut between its parts; a part's backward is timed with its forward.
 
-Memory is what autograd keeps for the backward of one step, per frame.
+Memory is the size of the tensors that autograd keeps for the backward of one step, per frame.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from s2hand.export.charts import save
-from s2hand.files.json import write_json
+from s2hand.files.json import read_json, write_json
 from s2hand.geometry.camera import project
-from s2hand.studies.runs import read_json
 from s2hand.training.build import git_revision, make_data, make_module, make_trainer
 from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch, Prediction, TensorTree
@@ -94,7 +93,7 @@ def configuration(overrides: Sequence[str], device: str) -> DictConfig:
 
 
 class Clock:
-    """Seconds by name, waiting for the GPU at every boundary."""
+    """Seconds by name, waiting for the GPU at each boundary."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -102,7 +101,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time what is done inside."""
+        """Time the block."""
         self.wait()
         start = time.perf_counter()
         yield
@@ -110,7 +109,7 @@ class Clock:
         self.seconds[name] += time.perf_counter() - start
 
     def timed(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """``call``, timed under a name; without waiting, as it is on the way."""
+        """``call``, timed under a name, without waiting for the GPU."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
@@ -121,13 +120,13 @@ class Clock:
         return wrapped
 
     def wait(self) -> None:
-        """Until the GPU has done what it was given."""
+        """Wait until the GPU is idle."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 class Cut:
-    """A boundary between two parts: the next gets leaves, whose gradients the one before gets."""
+    """A boundary between two parts: the second gets leaves, whose gradients go to the first."""
 
     def __init__(self, tree: TensorTree) -> None:
         self.pairs: list[tuple[Tensor, Tensor]] = []
@@ -141,20 +140,20 @@ class Cut:
         return leaf
 
     def backward(self) -> None:
-        """The part before the boundary, from the gradients that came to its leaves."""
+        """Backward of the part before the boundary, from the gradients of the leaves."""
         reached = [(tensor, leaf.grad) for tensor, leaf in self.pairs if leaf.grad is not None]
         torch.autograd.backward([t for t, _ in reached], [g for _, g in reached])
 
 
 @dataclass(frozen=True)
 class Several(TensorTree):
-    """A tuple of tensors, to cut as one."""
+    """A tuple of tensors that is cut as one."""
 
     items: tuple[Tensor, ...]
 
 
-class Given(nn.Module):
-    """Stands in for the encoder where its maps are there already."""
+class GivenMaps(nn.Module):
+    """Replaces the encoder by maps that are already computed."""
 
     def __init__(self, maps: dict[int, Tensor]) -> None:
         super().__init__()
@@ -196,7 +195,7 @@ class Steps:
         self.optimizer.zero_grad()
 
     def by_hand(self, clock: Clock) -> None:
-        """A step whose parts are timed; what they share is cut at their boundaries."""
+        """A step whose parts are timed, with the graph cut at their boundaries."""
         with clock("data"):
             batch = next(self.batches).to(self.device)
         self.images = batch.image.flatten(0, 1)
@@ -205,7 +204,7 @@ class Steps:
         with clock("encoder"), self.autocast():
             maps = encoder(self.images)
         cut_maps = Cut(Several(tuple(maps.values())))
-        network.encoder = Given(dict(zip(maps, cut_maps.tree.items, strict=True)))
+        network.encoder = GivenMaps(dict(zip(maps, cut_maps.tree.items, strict=True)))
         with clock("heads and 2D branch"), self.autocast():
             code, estimates = model.encode(batch)
         network.encoder = encoder
@@ -234,15 +233,15 @@ class Steps:
             self.optimizer.zero_grad()
 
     def memory_mb(self) -> float:
-        """Autograd's store for one step, MB per frame: every storage once, parameters not."""
-        own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
+        """Memory that autograd keeps for one step, MB per frame, without parameters."""
+        parameters = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
         kept: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
             if tensor.is_sparse:  # a constant of a loss
                 return tensor
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
+            if storage.data_ptr() not in parameters:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
@@ -255,14 +254,14 @@ class Steps:
 
 
 class Stopwatch(pl.Callback):
-    """When the steps of a run ended, after the first ``skip``; what its loggers took meanwhile."""
+    """End times of the steps of a run after the first ``skip``, and the time of its loggers."""
 
     def __init__(self, clock: Clock, skip: int) -> None:
         self.clock, self.skip = clock, skip
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        """Note the time; begin anew after the warm-up."""
+        """Note the time; reset the clock after the warm-up."""
         if trainer.global_step >= self.skip:
             self.clock.wait()
             if not self.ends:
@@ -271,7 +270,7 @@ class Stopwatch(pl.Callback):
 
 
 def whole(cfg: DictConfig, steps: Steps, count: int) -> dict[str, float]:
-    """Seconds of a step of the real loop, and of the logging in it."""
+    """Seconds of a step of Lightning's loop, and of its logging."""
     skip = 2
     with open_dict(cfg):
         cfg.trainer.max_steps = skip + count
@@ -297,7 +296,7 @@ def whole(cfg: DictConfig, steps: Steps, count: int) -> dict[str, float]:
 
 
 def measure(overrides: Sequence[str], device: str, count: int, rounds: int) -> dict[str, Any]:
-    """Milliseconds per frame of everything, frames per second, MB per frame; where it was."""
+    """Milliseconds per frame of all parts, frames per second, MB per frame; device and versions."""
     for name in ("pytorch_lightning", "lightning", "s2hand"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
@@ -330,13 +329,13 @@ def measure(overrides: Sequence[str], device: str, count: int, rounds: int) -> d
 
 
 def main() -> None:
-    """Measure, print, write the numbers and the curves beside this file."""
+    """Measure, print, and write numbers and curves beside this file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=5, help="steps in a round")
-    parser.add_argument("--rounds", type=int, default=3, help="the best of so many counts")
-    parser.add_argument("--only", default="", help="what holds this text; the rest stays as it is")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="where results go")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; the best counts")
+    parser.add_argument("--only", default="", help="measure names with this text")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder of results")
     args = parser.parse_args()
     console = Console()
     target = args.out / f"train_step_{args.device}.json"
@@ -345,7 +344,7 @@ def main() -> None:
         for name, overrides in points.items():
             if args.only not in f"{curve} {name}":
                 continue
-            values = in_own_process(overrides, args.device, args.steps, args.rounds)
+            values = in_new_process(overrides, args.device, args.steps, args.rounds)
             results.setdefault(curve, {})[name] = values
             write_json(target, results)
             console.print(f"{curve} {name}: {values['frames_per_s']:.2f} frames/s")
@@ -354,8 +353,8 @@ def main() -> None:
         draw(results, target.with_suffix(".png"))
 
 
-def in_own_process(*arguments: Any) -> dict[str, Any]:
-    """:func:`measure` with nothing left in memory of what was measured before."""
+def in_new_process(*arguments: Any) -> dict[str, Any]:
+    """:func:`measure` in a new process, without memory of previous measurements."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result()
 

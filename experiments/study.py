@@ -1,8 +1,8 @@
-"""What the studies share: do what is missing, collect the metrics, write table and plot.
+"""Shared code of the studies: run missing trials, collect metrics, write table and plot.
 
-A study is a list of trials. Each is a call of ``s2hand-train`` and one of ``s2hand-evaluate`` into
-``runs/<study>/<row>_s<seed>``; the trials of a row differ in the seed alone and are averaged. A
-trial that is done is not done again, an interrupted one goes on where it stopped.
+A study is a list of trials. Each calls ``s2hand-train`` and ``s2hand-evaluate`` into
+``runs/<study>/<row>_s<seed>``; the trials of a row differ only in the seed and are averaged. A
+finished trial is not repeated, an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Trial:
     row: str
     seed: int
     train: Sequence[str]
-    """Arguments of ``s2hand-train``; none where a checkpoint is only evaluated."""
+    """Arguments of ``s2hand-train``; empty if a checkpoint is only evaluated."""
     evaluate: Sequence[str] = ()
     """Further arguments of ``s2hand-evaluate``."""
     shared: str = ""
-    """The trial of another study, ``study/row_s<seed>``, that is the very same training."""
+    """The trial of another study, ``study/row_s<seed>``, that is the same training."""
 
 
 @dataclass
@@ -65,34 +65,34 @@ class Study:
     plotted: Sequence[str] = ("pa_mpjpe_mm", "error_2d_px")
 
     def main(self, only_report: bool) -> None:
-        """Do what is missing, unless only the report is asked for; report."""
+        """Run missing trials unless ``only_report``, then report."""
         if not only_report:
             for trial in self.trials:
                 self.run(trial)
         self.report()
 
-    def where(self, trial: Trial) -> Path:
+    def folder_of(self, trial: Trial) -> Path:
         """The folder of a trial's run."""
         return RUNS / (trial.shared or f"{self.folder.name}/{trial.row}_s{trial.seed}")
 
     def run(self, trial: Trial) -> None:
-        """Train and evaluate, unless it is done.
+        """Train and evaluate, unless finished.
 
         Raises:
-            ValueError: if what lies there was made by other arguments.
+            ValueError: if the run in the folder had other arguments.
         """
-        run = self.where(trial)
+        run = self.folder_of(trial)
         if trial.train:
             train(run, trial.train, trial.seed)
         if not (run / "metrics.json").is_file():
-            own = [f"checkpoint={run}/checkpoints/last.ckpt"] if trial.train else []
-            command("s2hand-evaluate", *own, *trial.evaluate, f"out={run}")
+            trained = [f"checkpoint={run}/checkpoints/last.ckpt"] if trial.train else []
+            command("s2hand-evaluate", *trained, *trial.evaluate, f"out={run}")
 
     def results(self) -> dict[str, list[Metrics]]:
-        """Test metrics of every trial that is done, by row."""
+        """Test metrics of all finished trials, by row."""
         found: dict[str, list[Metrics]] = {}
         for trial in self.trials:
-            path = self.where(trial) / "metrics.json"
+            path = self.folder_of(trial) / "metrics.json"
             if path.is_file():
                 metrics = json.loads(path.read_text())["metrics"]["model"]
                 found.setdefault(trial.row, []).append(metrics)
@@ -110,7 +110,7 @@ class Study:
 
 
 def only_report(description: str | None) -> bool:
-    """Read the command line that all studies have: ``--report`` or nothing."""
+    """Parse the command line of all studies: ``--report`` or nothing."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,8 +121,8 @@ def only_report(description: str | None) -> bool:
 def fine_tuning(terms: Sequence[str], weight: float = 5) -> list[str]:
     """``s2hand-train`` from the base on windows of five frames, with these temporal terms.
 
-    The frames, windows and steps are the same whatever the terms. ``weight`` is that of the motion
-    term, which comes first where there is one; 5 is what the validation sequences chose for Slerp
+    Frames, windows and steps do not depend on the terms. ``weight`` is that of the motion term,
+    which is first if there is one; 5 is the best for Slerp on the validation sequences
     (experiments/ablate_motion).
     """
     losses = [f"loss=[{','.join((*FRAME_LOSSES, *terms))}]"]
@@ -133,14 +133,14 @@ def fine_tuning(terms: Sequence[str], weight: float = 5) -> list[str]:
 
 
 def train(run: Path, arguments: Sequence[str], seed: int) -> None:
-    """``s2hand-train`` into ``run`` with these arguments, unless it is done.
+    """Run ``s2hand-train`` into ``run`` with these arguments, unless finished.
 
     Raises:
-        ValueError: if what lies there was made by other arguments.
+        ValueError: if the run in the folder had other arguments.
     """
     record = run / "arguments.json"
     if record.is_file() and json.loads(record.read_text()) != list(arguments):
-        raise ValueError(f"{run} was trained by other arguments ({record}): delete it")
+        raise ValueError(f"{run} was trained with other arguments ({record}): delete it")
     if (run / "train.json").is_file():
         return
     run.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def train(run: Path, arguments: Sequence[str], seed: int) -> None:
 
 
 def command(program: str, *arguments: str) -> None:
-    """Run one of the package's commands of this Python's environment; stop where it fails."""
+    """Run one of the package's commands from this Python's environment; raise if it fails."""
     sys.stdout.write(f"$ {program} {' '.join(arguments)}\n")
     sys.stdout.flush()
     subprocess.run([Path(sys.executable).parent / program, *arguments], check=True)
@@ -172,9 +172,9 @@ def table(
 
 
 def into_readme(path: Path, text: str, block: str = "results") -> None:
-    """Replace what stands between the two markers ``<!-- block -->`` of a README."""
+    """Replace the text between the two markers ``<!-- block -->`` of a README."""
     marker = f"<!-- {block} -->"
     parts = path.read_text().split(marker)
     if len(parts) != 3:
-        raise ValueError(f"{path} has no two lines {marker} to put the table between")
+        raise ValueError(f"{path} needs two lines {marker} around the table")
     path.write_text(f"{parts[0]}{marker}\n{text}{marker}{parts[2]}")

@@ -68,9 +68,9 @@ def test_every_configuration_is_in_the_wheel(contents: set[str]) -> None:
 def test_data_files_are_in_the_wheel(contents: set[str]) -> None:
     assert contents >= {
         "s2hand/py.typed",
-        "s2hand/export/page.html",
         "s2hand/hand/assets/open_hand_right.npz",
         "s2hand/hand/assets/PROVENANCE.md",
+        "s2hand/view/web/metrics.html",
         "s2hand/view/web/viewer.html",
         "s2hand/view/three/three.module.min.js",
         "s2hand/view/three/LICENSE",

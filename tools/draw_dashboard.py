@@ -1,8 +1,8 @@
-"""Draw what an offline wandb run logged, as one picture: no server, no account.
+"""Draw the log of an offline wandb run as one picture, without server or account.
 
     python tools/draw_dashboard.py runs/dashboard/wandb/offline-run-* -o docs/images/dashboard.png
 
-It is a drawing by matplotlib, not wandb's own page: the same values, pictures, tables and meshes.
+matplotlib draws it, not wandb's page, from the same values, pictures, tables and meshes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CURVES = (
 
 
 def curves(axes: Axes, run: OfflineRun, title: str, names: Sequence[str]) -> None:
-    """Some series over the steps, each over its first value where there are several."""
+    """Series over the steps; several series are each divided by their first value."""
     for name in names:
         series = run.series(name)
         scale = series[0][1] if len(names) > 1 and series else 1
@@ -49,7 +49,7 @@ def curves(axes: Axes, run: OfflineRun, title: str, names: Sequence[str]) -> Non
 
 
 def bars(axes: Axes, run: OfflineRun) -> None:
-    """The error of each joint, as last validated, with its deviation over frames."""
+    """The error of each joint at the last validation, with its deviation over frames."""
     (_, entry) = run.series("val/joints_table")[-1]
     names, mean, sd = zip(*json.loads(run.file(entry).read_text())["data"], strict=True)
     axes.bar(range(len(names)), mean, yerr=sd, color="#4a7ab5", error_kw={"linewidth": 0.7})
@@ -59,7 +59,7 @@ def bars(axes: Axes, run: OfflineRun) -> None:
 
 
 def mesh(axes: Axes, run: OfflineRun, key: str) -> None:
-    """A logged mesh from the front, in its colours."""
+    """A logged mesh from the front, with its colours."""
     (_, entry) = run.series(key)[-1]
     (shape,) = trimesh.load(run.file(entry)).geometry.values()
     colours = shape.visual.vertex_attributes["color"][:, :3] / 255.0
@@ -77,7 +77,7 @@ def mesh(axes: Axes, run: OfflineRun, key: str) -> None:
 
 
 def draw(run: OfflineRun, path: Path, rows: int = 2) -> None:
-    """The whole picture; of the panel its first rows."""
+    """The whole picture, with the first rows of the panel."""
     figure = plt.figure(figsize=(10, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 20, height_ratios=(2.6 * rows / 2, 1.6, 2.0))
     panel = figure.add_subplot(grid[0, :])

@@ -1,8 +1,8 @@
-"""Read what an offline wandb run left behind: its configuration, history, files and exit code.
+"""Read the files of an offline wandb run: configuration, history, media and exit code.
 
 The ``run-<id>.wandb`` file is a log in LevelDB's format (blocks of 32 KiB; records of a checksum, a
-length, a type and a protocol buffer) with a header of 7 bytes. wandb writes it and has a class to
-read it no more, so here is one; the messages are wandb's own.
+length, a type and a protocol buffer) with a header of 7 bytes. wandb writes it but no
+longer has a class to read it, so this is one; the messages are wandb's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ HEADER = b":W&B"
 
 @dataclass
 class OfflineRun:
-    """One run, as its file tells it."""
+    """The content of one run's file."""
 
     folder: Path
-    """``offline-run-<time>-<id>``; media lie below ``files/``."""
+    """``offline-run-<time>-<id>``; media are below ``files/``."""
     id: str = ""
     project: str = ""
     group: str = ""
@@ -33,21 +33,21 @@ class OfflineRun:
     name: str = ""
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    """Values by the keys of the first level."""
+    """Values by top-level key."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One mapping of each ``log`` call, values as JSON has them."""
+    """One mapping per ``log`` call, with JSON values."""
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[Any] = field(default_factory=list)
     """wandb's ``ArtifactRecord`` messages."""
     exit_code: int | None = None
-    """None where the run never ended."""
+    """None if the run did not end."""
 
     def series(self, key: str) -> list[tuple[int, Any]]:
-        """(trainer's step, value) wherever a key was logged."""
+        """(trainer's step, value) of each log of a key."""
         return [(row["trainer/global_step"], row[key]) for row in self.history if key in row]
 
     def file(self, entry: dict[str, Any]) -> Path:
-        """Where the file of a logged picture, table or mesh lies."""
+        """The file of a logged picture, table or mesh."""
         paths = entry.get("filenames") or [entry["path"]]
         return self.folder / "files" / paths[0]
 
@@ -100,13 +100,13 @@ def records(content: bytes) -> Iterator[bytes]:
     """The records of a LevelDB log.
 
     Raises:
-        ValueError: if it is no such log.
+        ValueError: if it is not such a log.
     """
     if not content.startswith(HEADER):
-        raise ValueError("no wandb run file: it does not begin with :W&B")
+        raise ValueError("not a wandb run file: it does not begin with :W&B")
     position, parts = 7, []
     while position + 7 <= len(content):
-        if BLOCK - position % BLOCK < 7:  # too little for a header: filled with zeros
+        if BLOCK - position % BLOCK < 7:  # too short for a header, so filled with zeros
             position += BLOCK - position % BLOCK
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)

@@ -1,7 +1,7 @@
-"""The shipped checkpoint under every change that s2hand-ablate knows, on a few rendered hands.
+"""The shipped checkpoint under all changes of s2hand-ablate, on a few rendered hands.
 
-python -m experiments.ablate_checkpoint.run             # what is not done yet
-python -m experiments.ablate_checkpoint.run --report    # table and plot of what is done
+python -m experiments.ablate_checkpoint.run             # run what is missing, then report
+python -m experiments.ablate_checkpoint.run --report    # only report
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLOTTED = {"pa_mpjpe_mm": "PA-MPJPE, mm", "rr_mpjpe_mm": "RR, mm", "error_2d_px"
 
 
 def write_other_hand(path: Path) -> None:
-    """The open hand whose pose components come in reverse order: the same hand, other codes."""
+    """The open hand with its pose components in reverse order: the same hand, other codes."""
     source = files("s2hand.hand.assets").joinpath("open_hand_right.npz")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         content = dict(arrays)

@@ -1,7 +1,7 @@
-"""Does every group of S2HAND's losses earn its place?
+"""Does each group of S2HAND's losses improve the result?
 
-python -m experiments.ablate_losses.run            # what is not done yet, and the table
-python -m experiments.ablate_losses.run --report    # the table of what is done
+python -m experiments.ablate_losses.run            # run what is missing, then report
+python -m experiments.ablate_losses.run --report    # only report
 """
 
 from __future__ import annotations

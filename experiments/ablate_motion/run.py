@@ -1,7 +1,7 @@
-"""Which motion term? Each gets three weights to choose from on the validation sequences.
+"""Which motion term is best? The weight of each is chosen from three on the validation sequences.
 
-python -m experiments.ablate_motion.run             # what is not done yet, and the tables
-python -m experiments.ablate_motion.run --report    # the tables of what is done
+python -m experiments.ablate_motion.run             # run what is missing, then report
+python -m experiments.ablate_motion.run --report    # only report
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def validated(term: str | None, weight: float) -> Metrics:
 
 
 def choose() -> dict[str, float]:
-    """Per term the weight of the least acceleration error within the tolerance; all in a table."""
+    """The weight of each term with the least acceleration error within the tolerance; a table."""
     none = validated(None, 0)
     lines = [
         "| term | weight | PA, mm | 2D, px | acceleration error PA | |",

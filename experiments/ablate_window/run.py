@@ -1,7 +1,7 @@
-"""How long a window, and how far apart its frames?
+"""How long should a window be, and how far apart its frames?
 
-python -m experiments.ablate_window.run            # what is not done yet, and the table
-python -m experiments.ablate_window.run --report    # the table of what is done
+python -m experiments.ablate_window.run            # run what is missing, then report
+python -m experiments.ablate_window.run --report    # only report
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WINDOWS = {
 
 
 def windowed(frames: int, stride: int) -> list[str]:
-    """Fine-tuning on such windows, about as many frames a step whatever their length."""
+    """Fine-tuning on such windows, with about the same number of frames per step."""
     terms = [MOTION, *TEXTURE_SHAPE] if frames > 1 else []
     batch = round(FRAMES_PER_STEP / frames)
     window = [f"window.frames={frames}", f"window.stride={stride}", f"data.batch_size={batch}"]

@@ -1,7 +1,7 @@
 """How good is a fit to one unlabelled sequence, and what do the temporal terms add?
 
-python -m experiments.adaptation.run             # what is not done yet, and the table
-python -m experiments.adaptation.run --report    # the table of what is done
+python -m experiments.adaptation.run             # run what is missing, then report
+python -m experiments.adaptation.run --report    # only report
 """
 
 from __future__ import annotations
@@ -99,14 +99,14 @@ def report() -> None:
 
 
 def typical(values: list[Metrics], name: str) -> float:
-    """The mean; of seconds the median, which other work on the machine hardly touches."""
+    """The mean, or for seconds the median, which is robust to other work on the machine."""
     if name == "seconds":
         return float(np.median([one[name] for one in values]))
     return mean(values, name)
 
 
 def plot(results: dict[str, list[Metrics]]) -> None:
-    """PA-MPJPE of every sequence before and after, one line a sequence and seed."""
+    """PA-MPJPE of each sequence and seed, by row."""
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     rows = [row for row, values in results.items() if values]
     for position, row in enumerate(rows):

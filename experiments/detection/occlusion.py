@@ -64,9 +64,9 @@ def occlude(
 def occluded_frames(
     video: Path, keypoints: Float[np.ndarray, "n 21 2"], block: int, seed: int, every: int = 1
 ) -> Iterator[tuple[int, Picture, Bool[np.ndarray, " 21"]]]:
-    """Number, picture and hidden joints of every so manyeth of a video's first n frames.
+    """Number, picture and hidden joints of every ``every``-th of a video's first n frames.
 
-    Objects follow their joint through ``block`` frames; then others come.
+    Objects follow their joint for ``block`` frames and are then replaced.
     """
     numbers = range(0, len(keypoints), every)
     for number, image in zip(numbers, read_video(video, frozenset(numbers)), strict=True):

@@ -1,7 +1,7 @@
-"""Does the confidence of 2D keypoints know where they are wrong, and does training gain by it?
+"""Does the confidence of 2D keypoints predict their errors, and does training gain from it?
 
-python -m experiments.detection.run hand.mp4            # what is not done yet, and the tables
-python -m experiments.detection.run hand.mp4 --report   # the tables of what is done
+python -m experiments.detection.run hand.mp4            # run what is missing, then report
+python -m experiments.detection.run hand.mp4 --report   # only report
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from s2hand.files.json import write_json
 HERE = Path(__file__).parent
 OUT = RUNS / HERE.name
 LIMIT = 0.1
-"""Of the hand's size: what counts as a wrong keypoint."""
+"""Error of a wrong keypoint, as a fraction of the hand's size."""
 RENDERED, EVERY, SEED = 240, 6, 0
 FRAMES, BLOCK, STEPS, FIT_SEEDS = 240, 20, 200, range(2)
 ROWS = {"confidence": "by agreement", "ones": "all 1"}
@@ -41,7 +41,7 @@ ROWS = {"confidence": "by agreement", "ones": "all 1"}
 def judge(
     samples: Iterable[tuple[Picture, Points, Bool[np.ndarray, " 21"]]],
 ) -> dict[str, list[list[float]]]:
-    """Error, confidence, the detector's score and whether it is hidden, of every keypoint found.
+    """Error, confidence, detector's score and occlusion of each keypoint found.
 
     Samples are a picture, the true joints and which of them are hidden.
     """
@@ -75,7 +75,7 @@ def rendered_samples() -> Iterable[tuple[Picture, Points, Bool[np.ndarray, " 21"
 def real_samples(
     video: Path, reference: Detections
 ) -> Iterable[tuple[Picture, Points, Bool[np.ndarray, " 21"]]]:
-    """Frames of the video with objects over the hand; what is found without them is the truth."""
+    """Frames of the video with objects over the hand; the detections without them are the truth."""
     for number, picture, hidden in occluded_frames(video, reference.keypoints, 1, SEED, EVERY):
         yield picture, reference.keypoints[number], hidden
 
@@ -110,7 +110,7 @@ def fit(video: Path, reference: Detections) -> None:
 def fit_errors(row: str, seed: int, reference: Detections) -> Float[np.ndarray, "n 21"]:
     """Distance of projected joints to the keypoints without objects, per cent of the hand's size.
 
-    NaN in frames without a prediction. Not in pixels of the crop, which the confidences place.
+    NaN in frames without a prediction. Not in pixels of the crop, which depends on the confidences.
     """
     track = read_track(OUT / f"{row}_s{seed}" / "track.npz")
     numbers = track["frame_numbers"]
@@ -122,7 +122,7 @@ def fit_errors(row: str, seed: int, reference: Detections) -> Float[np.ndarray, 
 
 
 def auc(confidence: np.ndarray, wrong: np.ndarray) -> float:
-    """How often a right keypoint has more confidence than a wrong one (Mann-Whitney); ties half."""
+    """Probability that a right keypoint has more confidence than a wrong one (Mann-Whitney)."""
     ranks = rankdata(confidence)
     right, count = ~wrong, int((~wrong).sum())
     total = ranks[right].sum() - count * (count + 1) / 2
@@ -134,7 +134,7 @@ def report(reference: Detections) -> None:
     judged = {name: json.loads((OUT / f"{name}.json").read_text()) for name in ("rendered", "real")}
     lines = [
         "| pictures | hands found | keypoints wrong | AUC | AUC of hidden joints | AUC of the "
-        "detector's score | mean error, one look | mean error, median of looks |",
+        "detector's score | mean error, one view | mean error, median of views |",
         "|---|" + "---:|" * 7,
     ]
     results: dict[str, dict[str, float]] = {}
@@ -162,7 +162,7 @@ def report(reference: Detections) -> None:
 
 
 def fit_table(reference: Detections, results: dict[str, dict[str, float]]) -> str:
-    """2D errors of the fits, % of the hand, over all frames that every fit predicts."""
+    """2D errors of the fits, % of the hand, over the frames that all fits predict."""
     hidden = np.array(json.loads((OUT / "hidden.json").read_text()))
     errors = {row: [fit_errors(row, seed, reference) for seed in FIT_SEEDS] for row in ROWS}
     everywhere = np.isfinite(np.stack([one for many in errors.values() for one in many])).all(0)
@@ -204,7 +204,7 @@ def plot(judged: dict[str, dict[str, list[list[float]]]]) -> None:
         axis.set(xlim=(0, 1), title=name, xlabel="confidence (below: number of keypoints)")
         axis.xaxis.set_tick_params(pad=12)
         axis.grid(axis="y", alpha=0.3)
-    axes[0].set_ylabel("error, share of the hand's size")
+    axes[0].set_ylabel("error, fraction of the hand's size")
     axes[0].set_ylim(bottom=0)
     figure.savefig(HERE / "plot.png", dpi=120)
     plt.close(figure)
@@ -213,7 +213,7 @@ def plot(judged: dict[str, dict[str, list[list[float]]]]) -> None:
 def main() -> None:
     """Measure what is missing, then report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("video", type=Path, help="of one right hand in plain view")
+    parser.add_argument("video", type=Path, help="a video of one unoccluded right hand")
     parser.add_argument("--report", action="store_true", help="do not measure, only report")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)

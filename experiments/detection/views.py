@@ -1,4 +1,4 @@
-"""From how many views should a joint's confidence come: 3, 5 or 8?
+"""How many views does a joint's confidence need: 3, 5 or 8?
 
 python -m experiments.detection.views hand.mp4   # after experiments.detection.run
 """
@@ -23,12 +23,12 @@ from s2hand.detect.model import find_model
 from s2hand.files.json import write_json
 
 MORE = (View(12, 1.05, False), View(-18, 1.1, True), View(8, 0.8, False))
-"""Beside the five of the package, in the same ranges of angle and scale."""
+"""Views besides the package's five, in the same ranges of angle and scale."""
 COUNTS = (3, 5, 8)
 
 
 def measure(video: Path, reference: Detections) -> list[dict[str, float]]:
-    """A row for each number of views, of the same occluded frames: n views are the first n of 8."""
+    """A row for each number of views, on the same occluded frames; n views are the first n of 8."""
     views = VIEWS + MORE
     error: dict[int, list[Float[np.ndarray, " 21"]]] = {count: [] for count in COUNTS}
     confidence: dict[int, list[Float[np.ndarray, " 21"]]] = {count: [] for count in COUNTS}
@@ -61,9 +61,9 @@ def measure(video: Path, reference: Detections) -> list[dict[str, float]]:
 
 
 def table(rows: list[dict[str, float]]) -> str:
-    """For README.md."""
+    """The table for README.md."""
     lines = [
-        "| views | hands | AUC | AUC of hidden joints | mean error, median of looks | ms a hand |",
+        "| views | hands | AUC | AUC of hidden joints | mean error, median of views | ms a hand |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [

@@ -1,7 +1,7 @@
-"""Train the checkpoint that ships with the package, make it small, measure the small one.
+"""Train the checkpoint that ships with the package, shrink it, and evaluate the result.
 
-python -m experiments.pretrained.run             # what is not done yet, the file and its card
-python -m experiments.pretrained.run --report    # the card's table of what is done
+python -m experiments.pretrained.run             # run what is missing, write file and card
+python -m experiments.pretrained.run --report    # only the card's table
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(report: bool) -> None:
     if not report:
         trained, shipped = STUDY.trials
         STUDY.run(trained)
-        shrink(STUDY.where(trained) / "checkpoints" / "last.ckpt", checkpoint_file(PRETRAINED))
+        shrink(STUDY.folder_of(trained) / "checkpoints" / "last.ckpt", checkpoint_file(PRETRAINED))
         STUDY.run(shipped)
     STUDY.report()
     card = checkpoint_file(PRETRAINED).with_suffix(".md")

@@ -1,6 +1,6 @@
 """The image model against the video model, fitted to the same frames of one person's real video.
 
-python -m experiments.real_video.run hand.mp4 hand.json   # what is not done yet, and the table
+python -m experiments.real_video.run hand.mp4 hand.json   # run what is missing, then report
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = {
 
 
 def fitting(source: str, detections: str, terms: list[str]) -> list[str]:
-    """``s2hand-train`` on clips of five frames: the same frames and steps whatever the terms."""
+    """``s2hand-train`` on clips of five frames; frames and steps do not depend on the terms."""
     data = [f"dataset.source={source}", f"dataset.detections={detections}"]
     window = ["window=clip5", "data.batch_size=8"]
     return ["experiment=own_video", *data, *window, f"loss=[{','.join((*FRAME_LOSSES, *terms))}]"]

@@ -1,7 +1,7 @@
 """Rendered hands from all sides: 2D supervision alone, against 3D supervision, and three seeds.
 
-python -m experiments.synthetic_image.run            # everything that is not done yet
-python -m experiments.synthetic_image.run --report   # tables and curves of what is done
+python -m experiments.synthetic_image.run            # run what is missing, then report
+python -m experiments.synthetic_image.run --report   # only report
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Does S2HAND(V) make video consistent, and what does that cost in accuracy?
+"""Does S2HAND(V) make video consistent, and at what cost in accuracy?
 
-python -m experiments.video_vs_image.run            # what is not done yet, and the table
-python -m experiments.video_vs_image.run --report    # the table of what is done
+python -m experiments.video_vs_image.run            # run what is missing, then report
+python -m experiments.video_vs_image.run --report    # only report
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROWS: dict[str, tuple[list[str], str]] = {
     "texture_shape": (TEXTURE_SHAPE, ""),
     "both": ([MOTION, *TEXTURE_SHAPE], ""),
 }
-"""Temporal terms, and the study that makes the same training."""
+"""Temporal terms, and the study with the same training."""
 
 if __name__ == "__main__":
     Study(

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """``s2hand.load``, imported when it is asked for: it needs torch and all of the package."""
+    """Import ``s2hand.load`` on first use, since it needs torch and most of the package."""
     if name == "load":
         from s2hand.training.build import load
 

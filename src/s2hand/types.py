@@ -1,8 +1,8 @@
-"""The data that travels through the package: frozen dataclasses of tensors, always ``[b, t, ...]``.
+"""The package's data types: frozen dataclasses of tensors, always ``[b, t, ...]``.
 
 ``b`` counts clips, ``t`` frames; an image is a clip with ``t = 1``. One convention holds inside the
 package: OpenCV camera axes (x right, y down, z forward), metres, the common 21-joint order
-(:mod:`s2hand.geometry.skeleton`), right hands. Pixel centres lie at integers: the centre of the
+(:mod:`s2hand.geometry.skeleton`), right hands. Pixel centres are at integers: the centre of the
 top-left pixel is (0, 0).
 """
 
@@ -45,7 +45,7 @@ class TensorTree:
     """Mixin of a dataclass whose leaves are tensors: map, move, join and index all of them."""
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Self:
-        """The same tree with ``fn`` applied to every tensor; other values are kept."""
+        """The same tree with ``fn`` applied to each tensor; other values are kept."""
         assert is_dataclass(self)
         return replace(self, **{f.name: _map(getattr(self, f.name), fn) for f in fields(self)})
 
@@ -103,22 +103,31 @@ class Camera(TensorTree):
 
 @dataclass(frozen=True)
 class Labels(TensorTree):
-    """Ground truth, for evaluation; a term reads it only where it declares that it does."""
+    """Ground truth for evaluation; only losses that declare ``needs_labels`` read it."""
 
     joints: Float[Tensor, "b t 21 3"]
     """Camera space, metres."""
     vertices: Float[Tensor, "b t 778 3"]
-    """Camera space, metres; NaN where a dataset has none."""
+    """Camera space, metres; NaN where a dataset has no vertices."""
     visible: Bool[Tensor, "b t 21"] | None = None
-    """Joints that its benchmark counts; None where it counts all."""
+    """Joints that the benchmark counts; None if it counts all."""
 
 
 @dataclass(frozen=True)
 class HandBatch(TensorTree):
-    """What goes in: images with 2D detections, and labels only where evaluation asks for them."""
+    """The model's input: images with 2D detections, and labels only if evaluation requests them.
+
+    >>> batch = HandBatch(
+    ...     image=torch.zeros(1, 5, 3, 64, 64), keypoints=torch.zeros(1, 5, 21, 2),
+    ...     confidence=torch.ones(1, 5, 21), camera=Camera(torch.eye(3).expand(1, 5, 3, 3)),
+    ...     index=torch.arange(5)[None],
+    ... )
+    >>> batch[:, :2].image.shape  # its first two frames
+    torch.Size([1, 2, 3, 64, 64])
+    """
 
     image: Float[Tensor, "b t 3 h w"]
-    """RGB in 0..1, a sampling of the square crop."""
+    """RGB in 0..1, the square crop at any resolution."""
     keypoints: Float[Tensor, "b t 21 2"]
     """Detected 2D keypoints, pixels of the crop; meaningless where the confidence is 0."""
     confidence: Float[Tensor, "b t 21"]
@@ -130,11 +139,10 @@ class HandBatch(TensorTree):
     """Cached maps of the encoder's frozen stages, shallow to deep, each [b, t, c, h, w]."""
     labels: Labels | None = None
     left: Bool[Tensor, "b t"] | None = None
-    """Frames of left hands, which are served mirrored; None in a dataset without."""
+    """Frames of left hands, which are mirrored; None in a dataset without left hands."""
     convention: str | None = None
-    """Which points the joints of this dataset are, by name
-    (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`); None: those of the run's hand. One for all
-    samples: those of another do not join."""
+    """The dataset's joint convention by name (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`);
+    None: that of the run's hand. Samples of different conventions cannot be joined."""
 
     def unlabelled(self) -> HandBatch:
         """The batch as self-supervised losses see it: without labels."""
@@ -143,7 +151,7 @@ class HandBatch(TensorTree):
 
 @dataclass(frozen=True)
 class HandCode(TensorTree):
-    """What the encoder says: geometry code x and texture code y (S2HAND, eq. of section 3.1)."""
+    """The encoder's output: geometry code x and texture code y (S2HAND, section 3.1)."""
 
     pose: Float[Tensor, "b t p"]
     """PCA coefficients of the finger joints, p = 30."""
@@ -176,7 +184,7 @@ class Hand(TensorTree):
 
 @dataclass(frozen=True)
 class Render(TensorTree):
-    """The hand as the renderer sees it, row 0 at the top."""
+    """The rendered hand, row 0 at the top."""
 
     image: Float[Tensor, "b t 3 h w"]
     """RGB, black outside the hand."""
@@ -188,7 +196,7 @@ class Render(TensorTree):
 
 @dataclass(frozen=True)
 class Prediction(TensorTree):
-    """What comes out."""
+    """The model's output."""
 
     hand: Hand
     joints_2d: Float[Tensor, "b t 21 2"]
@@ -196,11 +204,11 @@ class Prediction(TensorTree):
     estimated_joints_2d: tuple[Float[Tensor, "b t 21 2"], ...] = ()
     """J^est of every stage of the 2D estimator, last = final; empty without an estimator."""
     render: Render | None = None
-    """Absent where nothing asks for pixels (then the step saves the rendering)."""
+    """None if nothing needs pixels, which saves the rendering."""
 
 
 class HandLayer(Protocol):
-    """What the rest of the package may ask of the hand model, whatever file it was read from."""
+    """The interface of a hand model to the rest of the package."""
 
     faces: Int[Tensor, "1538 3"]
     """Vertex ids, counter-clockwise seen from outside."""
@@ -215,6 +223,6 @@ class HandLayer(Protocol):
         """(twist, spread, bend) in radians of each finger joint in its own anatomical frame."""
         ...
 
-    def own_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
-        """The joints of a hand posed in a named convention, in the layer's own."""
+    def native_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
+        """The joints in the layer's convention of a hand that was posed in a named one."""
         ...

@@ -1,4 +1,4 @@
-"""How many frames of a sequence a sample holds."""
+"""The frames of a sequence that make one sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass
 class Window:
     """A run of ``frames`` frames, ``stride`` frames apart; an image is ``Window(1, 1)``.
 
-    ``overlap`` is how many frames one window shares with the next of its sequence, less than
-    ``frames``; None lets a window begin at every frame.
+    ``overlap`` is the number of frames that successive windows of a sequence share, less than
+    ``frames``; with None a window begins at every frame.
+
+    >>> Window(frames=5, stride=2).span
+    9
     """
 
     frames: int = 1
@@ -25,7 +28,7 @@ class Window:
         if self.overlap is not None and not 0 <= self.overlap < self.frames:
             raise ValueError(
                 f"Window(frames={self.frames}, overlap={self.overlap}): successive windows share "
-                f"0 to {self.frames - 1} frames; null lets one begin at every frame"
+                f"0 to {self.frames - 1} frames; with null one begins at every frame"
             )
 
     @property
@@ -35,5 +38,5 @@ class Window:
 
     @property
     def step(self) -> int:
-        """Frames from the beginning of one window to that of the next."""
+        """Frames from the start of one window to the start of the next."""
         return 1 if self.overlap is None else (self.frames - self.overlap) * self.stride

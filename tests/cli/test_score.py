@@ -124,8 +124,8 @@ def _hands(ho3d: Ho3dTree) -> tuple[np.ndarray, np.ndarray]:
         (lambda j, v: (1000 * j, 1000 * v), "divide millimetres by 1000"),
         (lambda j, v: (j * OPENGL, v * OPENGL), "behind the camera: give HO-3D's axes"),
         (lambda j, v: (j, v * OPENGL), "median depth of vertices"),
-        (lambda j, v: (j, v - v[:, :1] + np.array([0, 0, 0.3])), "lie .* m apart"),
-        (lambda j, v: (j, v + np.array([0.5, 0, 0])), r"joints and vertices lie 0\.5.* m apart"),
+        (lambda j, v: (j, v - v[:, :1] + np.array([0, 0, 0.3])), "are .* m apart"),
+        (lambda j, v: (j, v + np.array([0.5, 0, 0])), r"joints and vertices are 0\.5.* m apart"),
         (lambda j, v: (j[:, np.argsort(ORDER)], v), "look like the order 'common', not ho3d's"),
         (lambda j, v: (np.where(j > 0.6, np.nan, j), v), "joints of frames .* are not finite"),
     ],
@@ -152,8 +152,8 @@ def test_what_the_leaderboard_would_score_as_nonsense_is_refused(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no list of"),
-        ("{}", "is no list of"),
+        ("", "is not a list of"),
+        ("{}", "is not a list of"),
         ("[[[1, 2, 3]]]", r"joints, sample 0 \(expected \(21, 3\)\)"),
         ("[[", "empty, or cut short"),
         ("[" + json.dumps([[[0.0] * 3] * 21]) + "]", "ends after the joints"),

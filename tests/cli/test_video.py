@@ -20,7 +20,7 @@ from s2hand.cli.video import main
 from s2hand.data.detections.files import read_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
-from s2hand.files.locks import own_folder
+from s2hand.files.locks import lock_folder
 from s2hand.prediction import video_job as job
 
 QUICK = ("trainer.max_steps=2", "predict.formats=[npz,glb,mp4,preview]", "callbacks.panels=null",
@@ -229,7 +229,7 @@ def test_a_name_may_hold_anything(
         (["${oc.env:HOME}.mp4", "out"], "rename it"),
         (["{clip}", "{clip}"], "is a file: give a folder"),
         (["{clip}", "out", "--no-adapt", "--checkpoint", "none"], "--no-adapt needs"),
-        (["{clip}", "/proc/out"], "nothing can be written there, give another folder"),
+        (["{clip}", "/proc/out"], "not writable, give another"),
         (["{clip}", "out", "--fps", "25"], "is a video, and has its own"),
         (["{clip}", "out", "fast"], "key=value"),
         (["{clip}", "out", "--fov", "190"], "between 0 and 180"),
@@ -269,7 +269,7 @@ def test_a_traceback_is_there_for_the_asking(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_process_at_a_time_works_in_a_folder(
     right: Clip, tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with own_folder(tmp_path / "out") as free:
+    with lock_folder(tmp_path / "out") as free:
         assert free
         assert run(right, tmp_path / "out", checkpoint) == 1
     assert "another process is at work" in " ".join(capsys.readouterr().err.split())

@@ -103,7 +103,7 @@ def test_a_busy_port_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str
         assert main([str(folder), "--port", str(port)]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: cannot listen at 127.0.0.1, port {port}: ")
-    assert "--port 0 takes any that is" in message
+    assert "--port 0 takes any free one" in message
 
 
 @pytest.mark.parametrize("more", [[], ["--html", "x.html"]])
@@ -113,7 +113,7 @@ def test_no_track_is_an_error(
     name = tmp_path / "[bold]"
     assert main([str(name), *more]) == 1
     message = capsys.readouterr().err
-    assert message.startswith(f"error: {name} is no folder: make one with\n  s2hand-video VIDEO")
+    assert message.startswith(f"error: {name} is not a folder: make one with\n  s2hand-video VIDEO")
 
 
 def test_without_viser_it_says_what_to_install(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fixtures.datasets import ALL, FORMATS, Read, read_once
 from fixtures.freihand import write_freihand
+from fixtures.hands import regressed_joints
 from fixtures.mano_pickles import python2_pickle
 from fixtures.rhd import annotation
 from s2hand.data.augment import Augment
@@ -106,7 +107,7 @@ def joints_on(
     """
     head = head_of(convention)
     if code is None or head.convention.inner == "regressor":
-        return head.joints_from_posed(vertices)
+        return regressed_joints(vertices, convention)
     hand = head(code.map(lambda x: x[:, None]), left=torch.tensor([[left]]))
     posed, target = hand.vertices[0, 0].double(), vertices[0].double()
     u, _, vt = torch.linalg.svd((posed - posed.mean(0)).T @ (target - target.mean(0)))

@@ -19,7 +19,7 @@ from s2hand.data.recorded.formats import FORMATS
 from s2hand.detect import datasets
 from s2hand.detect.datasets import wanted_hands
 from s2hand.detect.hands import FoundHand
-from s2hand.files.locks import own
+from s2hand.files.locks import lock_file
 
 GRID = np.stack(np.meshgrid(np.arange(7), np.arange(3)), -1).reshape(21, 2) * 8.0
 PLACE = {"left": np.array([40.0, 60]), "right": np.array([120.0, 90])}
@@ -153,7 +153,7 @@ def test_one_file_has_one_writer(
 ) -> None:
     root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
     command = ["--dataset", "freihand", str(root), "-o", str(out)]
-    with own(tmp_path / ".found.json.lock"):
+    with lock_file(tmp_path / ".found.json.lock"):
         assert main(command) == 1
     assert f"{out}: another s2hand-detect is at work on it" in capsys.readouterr().err
     assert main(command) == 0

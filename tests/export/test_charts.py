@@ -58,18 +58,18 @@ def test_labels_do_not_overlap() -> None:
 
 def test_equal_values_are_in_the_middle() -> None:
     assert Coordinate.of_numbers("x", [3, 3]).positions == [0.5, 0.5]
-    assert Coordinate.of_words("x", ["a", "a"]).positions == [0.5, 0.5]
+    assert Coordinate.of_labels("x", ["a", "a"]).positions == [0.5, 0.5]
 
 
 def test_words_are_equally_far_apart() -> None:
-    found = Coordinate.of_words("x", ["b", "a", "b", "c"])
+    found = Coordinate.of_labels("x", ["b", "a", "b", "c"])
     assert found.positions == [0, 0.5, 0, 1]
     assert found.ticks == {0: "b", 0.5: "a", 1: "c"}
 
 
 def test_the_best_line_lies_on_top() -> None:
     axes = Figure().subplots()
-    words, numbers = Coordinate.of_words("w", ["a", "b"]), Coordinate.of_numbers("x", [1, 2])
+    words, numbers = Coordinate.of_labels("w", ["a", "b"]), Coordinate.of_numbers("x", [1, 2])
     parallel_coordinates(axes, [words, numbers], [0, 1], best=1)
     first, second = axes.lines[:2]
     assert list(second.get_ydata()) == [1, 1]

@@ -107,7 +107,10 @@ def test_an_error_leaves_no_file_and_an_older_one_stands(tmp_path: Path) -> None
             path.write_bytes(older)
         with pytest.raises(KeyboardInterrupt):
             write_until_interrupted(path)
-        with pytest.raises(ValueError, match="no image came"), MovieWriter(path, 30, (64, 48)):
+        with (
+            pytest.raises(ValueError, match="no image"),
+            MovieWriter(path, 30, (64, 48)),
+        ):
             pass
         assert os.listdir(tmp_path) == (["film.mp4"] if older else [])
     assert path.read_bytes() == b"an older film"

@@ -169,7 +169,7 @@ def test_an_interrupted_archive_leaves_the_older_one(
 
     with pytest.raises(KeyboardInterrupt), TrackArchive(path, 6) as archive:
         half(archive, "interrupt")
-    with pytest.raises(ValueError, match="3 frames of vert"), TrackArchive(path, 6) as archive:
+    with pytest.raises(ValueError, match="3 of 6 frames"), TrackArchive(path, 6) as archive:
         half(archive, "finish")
     with pytest.raises(ValueError, match="was not finished"), TrackArchive(path, 6) as archive:
         half(archive, "nothing")

@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from s2hand.files import locks
-from s2hand.files.locks import own_folder
+from s2hand.files.locks import lock_folder
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from s2hand.files.locks import own_folder\n"
-        "with own_folder(Path(sys.argv[1])) as free: print(free)"
+        "import sys; from pathlib import Path; from s2hand.files.locks import lock_folder\n"
+        "with lock_folder(Path(sys.argv[1])) as free: print(free)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    with own_folder(tmp_path) as free:
+    with lock_folder(tmp_path) as free:
         assert free
-        with own_folder(tmp_path) as twice:
+        with lock_folder(tmp_path) as twice:
             assert not twice
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "False"
-    with own_folder(tmp_path) as free:
+    with lock_folder(tmp_path) as free:
         assert free
 
 
@@ -32,7 +32,7 @@ def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_leaves_nothing_and_is_that_of_the_file_that_lies_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with own_folder(tmp_path) as free:
+    with lock_folder(tmp_path) as free:
         assert free
         assert (tmp_path / ".lock").exists()
     assert list(tmp_path.iterdir()) == []
@@ -46,10 +46,10 @@ def test_a_lock_leaves_nothing_and_is_that_of_the_file_that_lies_there(
         flock(descriptor, how)
 
     monkeypatch.setattr(locks.fcntl, "flock", after_its_holder_has_ended)
-    with own_folder(tmp_path) as free:
+    with lock_folder(tmp_path) as free:
         assert free
         assert len(calls) == 2
         monkeypatch.undo()
-        with own_folder(tmp_path) as twice:
+        with lock_folder(tmp_path) as twice:
             assert not twice
         assert (tmp_path / ".lock").exists()

@@ -15,7 +15,6 @@ from s2hand.geometry.camera import project
 from s2hand.geometry.rotation import (
     axis_angle_to_matrix,
     axis_angle_to_quaternion,
-    mean_quaternion,
     quaternion_multiply,
     quaternion_to_axis_angle,
     squared_angle,
@@ -143,33 +142,6 @@ def test_nothing_to_fuse_is_an_error() -> None:
 
 
 # Smoothing
-
-
-def test_the_mean_rotation_of_two_lies_between_them_by_weight() -> None:
-    turns = torch.tensor([[0.0, 0, 0], [0, 0, 0.6]])
-    q = axis_angle_to_quaternion(turns)
-    middle = quaternion_to_axis_angle(mean_quaternion(q, torch.ones(2)))
-    torch.testing.assert_close(middle, torch.tensor([0, 0, 0.3]))
-    # Markley et al. 2007 by hand: tan(2 a) = w2 sin(2 b) / (w1 + w2 cos(2 b)), b half the turn.
-    weighted = quaternion_to_axis_angle(mean_quaternion(q, torch.tensor([1.0, 3.0])))
-    expected = math.atan2(3 * math.sin(0.6), 1 + 3 * math.cos(0.6))
-    assert weighted[2].item() == pytest.approx(expected, abs=1e-6)
-
-
-@given(st.integers(0, 10**6), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_the_mean_rotation_knows_no_double_cover_and_turns_with_the_world(
-    seed: int, flipped: list[bool]
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    turns = 0.5 * torch.randn(5, 3, generator=generator, dtype=torch.float64)
-    weights = 0.1 + torch.rand(5, generator=generator, dtype=torch.float64)
-    world = axis_angle_to_quaternion(3 * torch.randn(3, generator=generator, dtype=torch.float64))
-    q = axis_angle_to_quaternion(turns)
-    mean = mean_quaternion(q, weights)
-    signs = torch.tensor([-1.0 if flip else 1.0 for flip in flipped], dtype=torch.float64)
-    assert squared_angle(mean_quaternion(signs[:, None] * q, weights), mean) < 1e-20
-    turned = mean_quaternion(quaternion_multiply(world.expand(5, 4), q), weights)
-    assert squared_angle(turned, quaternion_multiply(world, mean)) < 1e-20
 
 
 def moving(n: int, hand: ManoHead, speed: float = 0.2) -> HandCode:

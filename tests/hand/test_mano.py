@@ -106,7 +106,6 @@ def test_freihand_takes_the_regressors_joints_of_the_posed_mesh(model, head):
     tips = hand.vertices[:, [744, 320, 443, 555, 672]].numpy()
     common = np.concatenate([inner, tips], 1)[:, list(TO_COMMON["mano"])]
     np.testing.assert_allclose(hand.joints.numpy(), common, atol=2e-6)
-    np.testing.assert_allclose(head.joints_from_posed(hand.vertices).numpy(), common, atol=2e-6)
     chain = ManoHead(model, convention="ho3d")(_code(4)).joints
     apart = (chain - hand.joints).norm(dim=-1)
     assert apart.max() > 1e-3  # the conventions are millimetres apart, and not interchangeable

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2hand.geometry.mesh import boundary_edges, euler_characteristic, unique_edges
+from fixtures.meshes import boundary_edges, euler_characteristic
+from s2hand.geometry.mesh import unique_edges
 from s2hand.geometry.skeleton import FINGERS, JOINT_CONVENTIONS, MANO_FINGERS, MANO_PARENTS
 from s2hand.hand.model_file import load_hand_model
 

@@ -35,7 +35,7 @@ class FakeHand:
     def joint_angles(self, quaternions: torch.Tensor) -> torch.Tensor:
         return 2 * quaternions[..., 1:, 1:]
 
-    def own_joints(self, hand: Hand, convention: str | None) -> torch.Tensor:
+    def native_joints(self, hand: Hand, convention: str | None) -> torch.Tensor:
         return hand.joints
 
 

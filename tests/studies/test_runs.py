@@ -128,5 +128,5 @@ def test_runs_without_a_record_are_known_by_their_folder(tmp_path: Path) -> None
 
 def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("3")
-    with pytest.raises(ValueError, match=r"x\.json holds no JSON object"):
+    with pytest.raises(ValueError, match=r"x\.json does not hold a JSON object"):
         read_json_object(tmp_path / "x.json")

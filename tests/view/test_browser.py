@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.browser import chromium, difference, eventually, pixels, skin, watched_page
 from fixtures.tracks import write_track_folder
-from s2hand.view.recording import open_recording
+from s2hand.view.predicted_video import read_predicted_video
 from s2hand.view.server import Viewer
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Any]:
     """Small, since the browser draws in software; without its notice that it does."""
-    viewer = Viewer(open_recording(folder), port=0)
+    viewer = Viewer(read_predicted_video(folder), port=0)
     threading.Thread(target=viewer.run, daemon=True).start()
     with chromium() as browser, watched_page(browser, 700, 420, REPLACED) as page:
         page.set_default_timeout(60_000)

@@ -143,7 +143,7 @@ def test_a_long_tracks_json_is_left_out(
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    with pytest.raises(ValueError, match=r"nowhere is no folder: make one(.|\n)*s2hand-video"):
+    with pytest.raises(ValueError, match=r"nowhere is not a folder: make one(.|\n)*s2hand-video"):
         write_viewer(page, tmp_path / "nowhere", "a")
     with pytest.raises(ValueError, match=r"holds no track.npz: make one"):
         write_viewer(page, tmp_path, "a")

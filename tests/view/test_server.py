@@ -18,7 +18,7 @@ from fixtures.tracks import FRAMES, GAP, write_track_folder
 from fixtures.video import write_video
 from s2hand.view.address import check_address, is_local
 from s2hand.view.beside import Pictures
-from s2hand.view.recording import open_recording
+from s2hand.view.predicted_video import read_predicted_video
 from s2hand.view.server import Viewer, _send
 
 SECRET = "nobody shall read this"
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def viewer(folder: Path) -> Iterator[Viewer]:
-    viewer = Viewer(open_recording(folder), port=0)
+    viewer = Viewer(read_predicted_video(folder), port=0)
     threading.Thread(target=viewer.run, daemon=True).start()
     yield viewer
     viewer.stop()
@@ -117,22 +117,22 @@ def test_a_download_is_one_of_the_known_files_and_goes_to_who_asked(folder: Path
 
 
 def test_the_slider_moves_the_hand(viewer: Viewer) -> None:
-    track = viewer.recording.track
+    track = viewer.video.track
     viewer._skeleton.value = True
     for frame, row in ((2, 2), (8, 6)):
         viewer._scrub(SimpleNamespace(client=object(), target=SimpleNamespace(value=frame)))
         joints = track["joints"][row] * [1, -1, -1]
         assert until(partial(are_at, viewer, joints))
-        assert f"frame {frame}, {frame / 30:.2f} s, confidence" in viewer._said.content
+        assert f"frame {frame}, {frame / 30:.2f} s, confidence" in viewer._status.content
     viewer._scrub(SimpleNamespace(client=object(), target=SimpleNamespace(value=GAP[0])))
     assert until(lambda: not viewer._hand._joints.visible)
-    assert "no hand seen" in viewer._said.content
+    assert "no hand seen" in viewer._status.content
     viewer._skeleton.value = False
 
 
 def test_a_visitor_cannot_leave_the_timeline(viewer: Viewer) -> None:
     viewer._scrub(SimpleNamespace(client=object(), target=SimpleNamespace(value=10**9)))
-    assert until(lambda: f"frame {FRAMES - 1}," in viewer._said.content)
+    assert until(lambda: f"frame {FRAMES - 1}," in viewer._status.content)
     viewer._speed.value = "0"
     viewer._set_playing(True)
     assert until(lambda: viewer.position < FRAMES - 1)
@@ -165,7 +165,7 @@ def test_playing_starts_where_it_was_left_however_long_ago(viewer: Viewer) -> No
 def test_old_folders_are_shown_with_what_they_have(
     files: tuple[str, ...], pictures: int, tmp_path: Path
 ) -> None:
-    viewer = Viewer(open_recording(write_track_folder(tmp_path / "out", files)), port=0)
+    viewer = Viewer(read_predicted_video(write_track_folder(tmp_path / "out", files)), port=0)
     try:
         assert len(viewer._pictures.handles) == pictures
         assert viewer._hand._skins[0].visible
@@ -181,7 +181,7 @@ def test_a_broken_film_is_named_and_the_hand_is_shown_without(
     folder = write_track_folder(tmp_path / "out", ("track.npz", "preview.mp4"))
     film = folder / "preview.mp4"
     film.write_bytes(film.read_bytes()[:keep])
-    viewer = Viewer(open_recording(folder), port=0)
+    viewer = Viewer(read_predicted_video(folder), port=0)
     try:
         assert len(viewer._pictures.handles) == pictures
         assert viewer._hand._skins[0].visible
@@ -195,7 +195,7 @@ def test_a_film_of_odd_width_is_cut_in_the_middle(tmp_path: Path) -> None:
     frame = np.zeros((40, 101, 3), np.uint8)
     frame[:, 50:] = 255
     write_video(folder / "preview.mp4", [frame] * FRAMES)
-    left, right = Pictures(MagicMock(), open_recording(folder), 0).read(0)
+    left, right = Pictures(MagicMock(), read_predicted_video(folder), 0).read(0)
     assert left.shape == right.shape == (40, 50, 3)
     assert left[:, :45].max() < 60 < 200 < right[:, 5:].min()
 
@@ -211,7 +211,7 @@ def test_a_page_that_cannot_be_filled_leaves_no_server(
     monkeypatch.setattr(Viewer, "_add_files", fail)
     monkeypatch.setattr(Viewer, "stop", lambda self: (stopped.append(self), stop(self)))
     with pytest.raises(MemoryError):
-        Viewer(open_recording(folder), port=0)
+        Viewer(read_predicted_video(folder), port=0)
     (viewer,) = stopped
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", viewer.server.get_port()), timeout=5)

@@ -55,14 +55,14 @@ def bone_directions(joints: np.ndarray, tips: np.ndarray) -> np.ndarray:
 
 
 def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """[3, 3] the smallest rotation that turns one unit vector into another."""
+    """[3, 3] the smallest rotation that maps one unit vector to another."""
     axis = np.cross(start, end)
     cross = np.cross(np.eye(3), axis)
     return np.eye(3) + cross + cross @ cross / (1 + start @ end)
 
 
 def skinning_transforms(joints: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """[16, 4, 4] rest-to-posed maps of joints turned by GLOBAL rotations [16, 3, 3]."""
+    """[16, 4, 4] rest-to-posed maps of joints under GLOBAL rotations [16, 3, 3]."""
     posed = joints.copy()
     for j, parent in enumerate(MANO_PARENTS[1:], start=1):
         posed[j] = posed[parent] + rotations[parent] @ (joints[j] - joints[parent])
@@ -80,10 +80,10 @@ def skin(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> n
 
 def global_rotations(local: np.ndarray) -> np.ndarray:
     """[16, 3, 3] global rotations from the [15, 3, 3] local ones of the finger joints."""
-    turned = np.tile(np.eye(3), (16, 1, 1))
+    rotations = np.tile(np.eye(3), (16, 1, 1))
     for j, parent in enumerate(MANO_PARENTS[1:], start=1):
-        turned[j] = turned[parent] @ local[j - 1]
-    return turned
+        rotations[j] = rotations[parent] @ local[j - 1]
+    return rotations
 
 
 def normalised_weights(weights: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def rest_hand(source: Source, body: Body) -> RestHand:
     vertices, joints, tips = ((p - joints[0]) @ frame.T * 0.1 for p in (vertices, joints, tips))
 
     azimuth, elevation = np.radians(REST_DIRECTIONS).transpose(2, 0, 1)
-    wanted = np.stack(
+    directions = np.stack(
         [
             -np.cos(azimuth) * np.cos(elevation),
             -np.sin(elevation),
@@ -120,10 +120,10 @@ def rest_hand(source: Source, body: Body) -> RestHand:
     bones = bone_directions(joints, tips)
     rotations = np.tile(np.eye(3), (16, 1, 1))
     for finger in range(5):
-        turn = np.eye(3)
+        rotation = np.eye(3)
         for k in range(3):
-            turn = swing(turn @ bones[finger, k], wanted[finger, k]) @ turn
-            rotations[1 + 3 * finger + k] = turn
+            rotation = swing(rotation @ bones[finger, k], directions[finger, k]) @ rotation
+            rotations[1 + 3 * finger + k] = rotation
     transforms = skinning_transforms(joints, rotations)
     homogeneous = np.concatenate([joints, np.ones((16, 1))], 1)
     last = transforms[3::3]

@@ -15,8 +15,8 @@ from .canonical import Axes, global_rotations, skin, skinning_transforms
 from .poses import random_pose
 
 SAMPLES = 900
-SHARE = 0.85
-"""Part of the difference that is corrected: all of it makes joints bulge."""
+FRACTION = 0.85
+"""Corrected fraction of the difference: the full difference makes joints bulge."""
 RIDGE = 2e-3
 
 
@@ -35,8 +35,8 @@ def dual_quaternion_skin(
     length = np.linalg.norm(real, axis=1, keepdims=True)
     real, dual = real / length, dual / length
     w, v = real[:, :1], real[:, 1:]
-    turned = vertices + 2 * np.cross(v, np.cross(v, vertices) + w * vertices)
-    return turned + 2 * (w * dual[:, 1:] - dual[:, :1] * v + np.cross(v, dual[:, 1:]))
+    rotated = vertices + 2 * np.cross(v, np.cross(v, vertices) + w * vertices)
+    return rotated + 2 * (w * dual[:, 1:] - dual[:, :1] * v + np.cross(v, dual[:, 1:]))
 
 
 def _samples(
@@ -46,15 +46,15 @@ def _samples(
     axes: Axes,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([n, 135] R - I, [n, 778, 3] wanted offsets at rest) of random poses."""
+    """([n, 135] R - I, [n, 778, 3] target offsets at rest) of random poses."""
     features, offsets = [], []
     for _ in range(SAMPLES):
         pose = random_pose(axes, rng)
         pose = pose + rng.normal(0, 0.12, 45) * (rng.random() < 0.5)
         local = Rotation.from_rotvec(pose.reshape(15, 3)).as_matrix()
         transforms = skinning_transforms(joints, global_rotations(local))
-        wanted = dual_quaternion_skin(template, weights, transforms)
-        lost = SHARE * (wanted - skin(template, weights, transforms))
+        target = dual_quaternion_skin(template, weights, transforms)
+        lost = FRACTION * (target - skin(template, weights, transforms))
         blended = np.einsum("vj,jab->vab", weights, transforms[:, :3, :3])
         offsets.append(np.linalg.solve(blended + 1e-6 * np.eye(3), lost[..., None])[..., 0])
         features.append((local - np.eye(3)).reshape(135))
@@ -64,12 +64,12 @@ def _samples(
 def _bending_joints(weights: np.ndarray) -> dict[tuple[int, ...], list[int]]:
     """Vertices between two parts, grouped by the finger joints (0..14) that bend them."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    for vertex, held in enumerate(weights > 0.02):
-        joints = [j - 1 for j in np.flatnonzero(held) if j > 0]
-        if held.sum() < 2 or not joints:
+    for vertex, attached in enumerate(weights > 0.02):
+        joints = [j - 1 for j in np.flatnonzero(attached) if j > 0]
+        if attached.sum() < 2 or not joints:
             continue
         # A vertex shared by a joint and its parent is bent by that joint alone.
-        joints = [j for j in joints if held[MANO_PARENTS[j + 1]]] or joints
+        joints = [j for j in joints if attached[MANO_PARENTS[j + 1]]] or joints
         groups.setdefault(tuple(joints), []).append(vertex)
     return groups
 

@@ -43,8 +43,8 @@ def cut_wrist(triangles: np.ndarray, vertices: np.ndarray) -> tuple[csr_matrix, 
             faces.append((row(a, a), row(a, b), row(a, c)))
     entries: list[tuple[int, int, float]] = []
     for (i, j), r in rows.items():
-        share = 0.0 if i == j else (CUT_M - x[i]) / (x[j] - x[i])
-        entries += [(r, i, 1 - share)] + ([(r, j, share)] if i != j else [])
+        fraction = 0.0 if i == j else (CUT_M - x[i]) / (x[j] - x[i])
+        entries += [(r, i, 1 - fraction)] + ([(r, j, fraction)] if i != j else [])
     row_ids, columns, values = (np.array(column) for column in zip(*entries, strict=True))
     return csr_matrix((values, (row_ids, columns)), shape=(len(rows), len(vertices))), np.array(
         faces

@@ -2,7 +2,7 @@
 
 Quadrics: Garland and Heckbert 1997; averaging them over poses keeps the rings that a bent joint
 needs (DeCoro and Rusinkiewicz 2005). A collapse moves a vertex onto a neighbour, so the survivors
-are original vertices and every attribute of theirs stays exact. The boundary is thinned first.
+are original vertices with exact attributes. The boundary is thinned first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_VALENCE = 9
 MIN_COSINE_REST = 0.5
 MIN_COSINE_POSED = 0.2
 EDGE_PENALTY = 2e-4
-"""Weight of area x squared edge length beside the quadric error: keeps triangles even."""
+"""Weight of area x squared edge length against the quadric error: keeps triangles even."""
 
 Face = tuple[int, int, int]
 

@@ -55,16 +55,16 @@ def _fingertips(
     axes = finger_axes(hand, source.weights)
     tips = []
     for finger in range(5):
-        own = np.flatnonzero(weights[:, 3 + 3 * finger] > 0.5)
-        offset = vertices[own] - hand.tips[finger]
+        last = np.flatnonzero(weights[:, 3 + 3 * finger] > 0.5)
+        offset = vertices[last] - hand.tips[finger]
         ahead = offset @ (axes.bone[finger, 2] - 0.35 * axes.back[finger, 2])
         aside = np.abs(offset @ axes.bend[finger, 2])
-        tips.append(int(own[np.argmax(ahead - 0.8 * aside)]))
+        tips.append(int(last[np.argmax(ahead - 0.8 * aside)]))
     return tips
 
 
 def _importance(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Where triangles are worth spending: the finger ends most, the forearm least."""
+    """Importance of vertices for the mesh: finger ends most, forearm least."""
     base, middle, last = (weights[:, k::3].sum(1) for k in (1, 2, 3))
     return (1 + 6 * last + 2 * middle + 0.7 * base) * np.where(vertices[:, 0] > -0.01, 0.35, 1.0)
 

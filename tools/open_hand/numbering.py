@@ -1,7 +1,7 @@
 """Give vertices the ids that public code expects of MANO: fingertips and the wrist's loop.
 
-Only published id numbers are used, so that tools written for MANO find a fingertip where they
-look for one; where on the hand those vertices lie follows from the open hand's own mesh.
+Only published ids are used, so that tools written for MANO find the fingertips; the positions of
+these vertices follow from the open hand's mesh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SLOTS_IN_ORDER = (0, 1, 3, 2, 4)  # index, middle, ring, little, thumb
 
 
 def _wrist_loop(template: np.ndarray, faces: np.ndarray) -> list[int]:
-    """The boundary from the thumb's side on, in the direction in which a seal would run."""
+    """The boundary from the thumb's side, in the direction of a seal's faces."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     edges = {(int(a), int(b)) for a, b in pairs}
     after = {a: b for a, b in edges if (b, a) not in edges}
@@ -31,7 +31,7 @@ def _wrist_loop(template: np.ndarray, faces: np.ndarray) -> list[int]:
 def final_order(
     template: np.ndarray, faces: np.ndarray, tips: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """[778] the present vertex of each final id."""
+    """[778] the current vertex of each final id."""
     ids = dict(zip(_wrist_loop(template, faces), WRIST_LOOP, strict=True))
     neighbours: dict[int, list[int]] = {}
     for a, b in unique_edges(faces).tolist():
@@ -57,7 +57,7 @@ def final_order(
 
 
 def renumber_faces(faces: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The faces under the final ids, each from its smallest id on, sorted."""
+    """The faces under the final ids, each starting with its smallest id, sorted."""
     final = np.empty(len(order), dtype=np.int64)
     final[order] = np.arange(len(order))
     renamed = final[faces]

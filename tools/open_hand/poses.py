@@ -1,6 +1,6 @@
 """The pose space: plausible finger poses from a mixture of grasps, and their components.
 
-Angles are degrees of (bend, spread, twist) about each joint's axes: bend closes, spread turns the
+Angles are degrees of (bend, spread, twist) about each joint's axes: bend closes, spread moves the
 finger towards the thumb's side (the thumb: out of the palm's plane), twist is about the bone.
 """
 
@@ -22,7 +22,7 @@ ANATOMICAL = (0, 1, 3, 2)
 """MANO's slots of index, middle, ring, little."""
 THUMB = 4
 SPLAY = np.array([9.0, 1.0, -7.0, -13.0])
-"""Degrees that each finger turns when the hand spreads."""
+"""Degrees of each finger when the hand spreads."""
 REST_SPLAY = np.array([7.0, 1.0, -7.0, -15.0])
 """Degrees of splay in the rest pose; bent fingers converge again."""
 
@@ -126,17 +126,17 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def penetration(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> float:
-    """Metres that one finger's outer phalanges reach behind the surface of another part."""
+    """Depth in metres of one finger's outer phalanges behind the surface of another part."""
     part = weights.argmax(1)
     finger, phalanx = (part + 2) // 3, (part - 1) % 3
     normals = vertex_normals(vertices, faces)
     worst = 0.0
     for f in range(1, 6):
-        own = np.flatnonzero((finger == f) & (phalanx >= 1))
+        outer = np.flatnonzero((finger == f) & (phalanx >= 1))
         other = np.flatnonzero(finger != f)
-        distance, nearest = cKDTree(vertices[other]).query(vertices[own])
+        distance, nearest = cKDTree(vertices[other]).query(vertices[outer])
         surface = other[nearest]
-        depth = -((vertices[own] - vertices[surface]) * normals[surface]).sum(1)
+        depth = -((vertices[outer] - vertices[surface]) * normals[surface]).sum(1)
         depth[distance > 0.012] = 0
         worst = max(worst, float(np.sort(depth)[-3]))  # a vertex or two may touch
     return worst

@@ -17,7 +17,7 @@ SAMPLES = 800
 HAND_LENGTH_M = 0.188
 """Mean distance from the wrist to the middle fingertip of adults."""
 LOG_LENGTH_SD = 0.058
-"""Its relative standard deviation (11 mm); MakeHuman's own spread is about twice as wide."""
+"""Its relative standard deviation (11 mm); MakeHuman's spread is about twice as wide."""
 THUMB = 4
 
 
@@ -61,27 +61,28 @@ def vary(hand: RestHand, mesh: HandMesh, rng: np.random.Generator) -> tuple[np.n
     stretch = rng.normal(0, [0.018, 0.03, 0.025])  # length, thickness, width of the palm
     joint_shift = (joints - joints[0]) * stretch
     shift = weights[:, :1] * (vertices - joints[0]) * stretch
-    for finger in range(5):  # fingers ride along with their base joint
-        own = slice(1 + 3 * finger, 4 + 3 * finger)
-        shift += weights[:, own].sum(1)[:, None] * joint_shift[1 + 3 * finger]
-        joints[own] += joint_shift[1 + 3 * finger]
+    for finger in range(5):  # fingers move with their base joint
+        chain = slice(1 + 3 * finger, 4 + 3 * finger)
+        shift += weights[:, chain].sum(1)[:, None] * joint_shift[1 + 3 * finger]
+        joints[chain] += joint_shift[1 + 3 * finger]
     vertices = vertices + shift
     common_girth = rng.normal(0, 0.03)
     for finger in range(5):
-        own = slice(1 + 3 * finger, 4 + 3 * finger)
-        share, base, direction = weights[:, own], joints[own][0], unit(bones[finger].mean(0))
+        chain = slice(1 + 3 * finger, 4 + 3 * finger)
+        influence, direction = weights[:, chain], unit(bones[finger].mean(0))
+        base = joints[chain][0]
         longer = rng.normal(0, 0.04 if finger == THUMB else 0.035)
         thicker = common_girth + rng.normal(0, 0.03)
         along = (vertices - base) @ direction
-        growth = share.sum(1) * longer * np.maximum(along, 0)
+        growth = influence.sum(1) * longer * np.maximum(along, 0)
         vertices = vertices + growth[:, None] * direction
-        across = np.zeros_like(vertices)  # from the finger's own polyline
+        across = np.zeros_like(vertices)  # from the finger's polyline
         for k in range(3):
-            offset, bone = vertices - joints[own][k], bones[finger, k]
-            across += share[:, [k]] * (offset - np.outer(offset @ bone, bone))
+            offset, bone = vertices - joints[chain][k], bones[finger, k]
+            across += influence[:, [k]] * (offset - np.outer(offset @ bone, bone))
         vertices = vertices + (thicker * np.clip(along / 0.02, 0, 1))[:, None] * across
-        reach = np.maximum((joints[own] - base) @ direction, 0)
-        joints[own] += longer * reach[:, None] * direction
+        reach = np.maximum((joints[chain] - base) @ direction, 0)
+        joints[chain] += longer * reach[:, None] * direction
     return vertices, joints
 
 
@@ -111,9 +112,9 @@ def _regressor(
         system = np.concatenate([rows, damping, np.ones((1, len(candidates)))])
         target = np.zeros(len(system))
         target[-1] = 1
-        share, _ = nnls(system, target)
-        share[share < 1e-3] = 0
-        regressor[j, candidates] = share / share.sum()
+        row, _ = nnls(system, target)
+        row[row < 1e-3] = 0
+        regressor[j, candidates] = row / row.sum()
     return regressor
 
 

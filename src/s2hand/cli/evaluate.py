@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from s2hand.cli.common.app import command, quiet_libraries
-from s2hand.export.page import write_page
 from s2hand.export.tables import metrics_table
 from s2hand.files.json import write_json
 from s2hand.training.build import load, make_data
@@ -24,6 +23,7 @@ from s2hand.training.evaluation import (
     write_predictions,
 )
 from s2hand.training.loggers.dashboard import log_panel, use_checkpoint
+from s2hand.view.metrics_page import write_metrics_page
 
 
 @command("evaluate")
@@ -50,10 +50,11 @@ def main(cfg: DictConfig) -> None:
     write_json(out / "metrics.json", report)
     if cfg.pred_json:
         write_predictions(module, data, out / "pred.json")
-    mesh = write_pictures(module, example_batch(data, "test", cfg.examples), out)
+    write_pictures(module, example_batch(data, "test", cfg.examples), out)
     log_panel(trainer, out / "panel.png")
     page = out / "index.html"
-    write_page(page, f"{out.name}: {cfg.checkpoint}", columns, out / "panel.png", mesh)
+    title = f"{out.name}: {cfg.checkpoint}"
+    write_metrics_page(page, title, columns, out / "panel.png", out / "example.glb")
     console = Console()
     console.print(metrics_table(f"{report['frames']} test frames", columns))
     console.print(

@@ -93,12 +93,12 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from s2hand.files.errors import EXPECTED, ended
-    from s2hand.files.locks import own_folder
+    from s2hand.files.locks import lock_folder
 
     job = None
     try:
         _check(options)
-        with own_folder(options.out) as free:
+        with lock_folder(options.out) as free:
             if not free:
                 raise ValueError(f"another process is at work in {options.out}: wait for it, or "
                                  "give another folder")  # fmt: skip

@@ -56,12 +56,12 @@ def _write(options: argparse.Namespace, console: Console) -> None:
 
 
 def _serve(options: argparse.Namespace, console: Console) -> None:
-    from s2hand.view.recording import open_recording
+    from s2hand.view.predicted_video import read_predicted_video
 
-    recording = open_recording(options.folder)
+    video = read_predicted_video(options.folder)
     from s2hand.view.server import Viewer  # viser is an extra
 
-    viewer = Viewer(recording, options.host, options.port)
+    viewer = Viewer(video, options.host, options.port)
     try:
         if not is_local(options.host):
             console.print(

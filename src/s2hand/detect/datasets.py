@@ -28,7 +28,7 @@ from s2hand.detect.model import find_model
 from s2hand.detect.recordings import check_output
 from s2hand.detect.search import search
 from s2hand.detect.tracking import of_sides
-from s2hand.files.locks import own
+from s2hand.files.locks import lock_file
 from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS
 
@@ -67,7 +67,7 @@ def detect_dataset(
     """
     check_output(out)
     model = find_model(model)
-    with own(out.with_name(f".{out.name}.lock")) as free:
+    with lock_file(out.with_name(f".{out.name}.lock")) as free:
         if not free:
             raise ValueError(
                 f"{out}: another s2hand-detect is at work on it; wait for its end, or give another "

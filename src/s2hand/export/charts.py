@@ -23,7 +23,7 @@ def bars(
     metrics: Mapping[str, str],
     best: int | None = None,
 ) -> None:
-    """One panel for each metric (name to heading), one bar for each row, one dot for each run."""
+    """One panel per metric (name to heading), one bar per row, one dot per run."""
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     rows = np.arange(len(results))
     colours = [BEST if row == best else BAR for row in rows]
@@ -43,7 +43,7 @@ def bars(
 def bar_chart(
     results: Mapping[str, Sequence[Metrics]], metrics: Mapping[str, str], path: Path
 ) -> None:
-    """:func:`bars` as a picture of its own."""
+    """:func:`bars` as a picture file."""
     size = (3.2 * len(metrics), 0.5 + 0.4 * len(results))
     figure = Figure(figsize=size, layout="constrained")
     bars(figure, results, metrics)
@@ -51,19 +51,19 @@ def bar_chart(
 
 
 def shortened(text: str, characters: int = 48) -> str:
-    """The start of what is too long to be a label."""
+    """The text, cut if it is too long for a label."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a picture atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
 @dataclass(frozen=True)
 class Coordinate:
-    """One axis of parallel coordinates: a heading, and where each row meets it.
+    """One axis of parallel coordinates: a heading and the position of each row on it.
 
     Attributes:
         positions: [rows], 0 (bottom) to 1.
@@ -75,16 +75,16 @@ class Coordinate:
     ticks: Mapping[float, str]
 
     @classmethod
-    def of_words(cls, heading: str, words: Sequence[str]) -> Coordinate:
-        """Words in the order of their first appearance, at equal distances."""
-        order = list(dict.fromkeys(words))
+    def of_labels(cls, heading: str, labels: Sequence[str]) -> Coordinate:
+        """Labels in order of first appearance, equally spaced."""
+        order = list(dict.fromkeys(labels))
         places = np.linspace(0, 1, len(order)) if len(order) > 1 else np.array([0.5])
         where = dict(zip(order, places.tolist(), strict=True))
-        return cls(heading, [where[w] for w in words], {p: w for w, p in where.items()})
+        return cls(heading, [where[v] for v in labels], {p: v for v, p in where.items()})
 
     @classmethod
     def of_numbers(cls, heading: str, values: Sequence[float]) -> Coordinate:
-        """Numbers to scale; logarithmic where they are positive and span more than a decade."""
+        """Numbers to scale; logarithmic if positive and spanning more than a decade."""
         array = np.asarray(values, dtype=float)
         logarithmic = array.min() > 0 and array.max() > 10 * array.min()
         scaled = np.log(array) if logarithmic else array
@@ -104,9 +104,9 @@ class Coordinate:
 def parallel_coordinates(
     axes: Axes, coordinates: Sequence[Coordinate], colours: Sequence[float], best: int | None
 ) -> None:
-    """One line for each row through all coordinates.
+    """One line per row through all coordinates.
 
-    ``colours`` [rows] run from 0 (good, dark) to 1; the best row lies on top.
+    ``colours`` [rows] range from 0 (good, dark) to 1; the best row is drawn on top.
     """
     scale = colormaps["Blues_r"](0.75 * np.asarray(colours, dtype=float))
     x = np.arange(len(coordinates))

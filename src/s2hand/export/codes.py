@@ -43,21 +43,21 @@ def prediction_record(
     *,
     flat_hand_mean: bool,
 ) -> Record:
-    """Everything known about the hands of n = b * t frames, as numpy arrays.
+    """The hands of n = b * t frames as numpy arrays, with their conventions.
 
     Args:
-        prediction: of the package's right hands, [b, t, ...].
+        prediction: the package's right hands, [b, t, ...].
         camera: the crops' cameras.
-        faces: of the right-hand model.
+        faces: faces of the right-hand model.
         hand_model: the model's name.
-        fingerprint: of the model's arrays; codes mean nothing under another model.
-        frames: one name for each frame, b-major.
-        side: ``left`` mirrors everything back to the image as it was taken.
-        image_intrinsics: K of the whole images as they were taken; adds the joints' pixels there.
+        fingerprint: hash of the model's arrays; codes mean nothing under another model.
+        frames: one name per frame, b-major.
+        side: ``left`` mirrors everything back to the original image.
+        image_intrinsics: K of the original whole images; adds the joints' pixels in them.
         flat_hand_mean: whether a zero pose is the model's flat hand instead of its mean pose.
 
     Raises:
-        ValueError: if the number of names does not fit, or the side is unknown.
+        ValueError: for a wrong number of names or an unknown side.
     """
     n = prediction.joints_2d.shape[:2].numel()
     if len(frames) != n:
@@ -121,23 +121,30 @@ def write_prediction(path: str | Path, record: Record) -> None:
 
 
 def read_prediction(path: str | Path) -> Record:
-    """Read what :func:`write_prediction` wrote.
+    """Read a file of :func:`write_prediction`.
 
     Raises:
-        ValueError: if the file is not of this schema.
+        ValueError: if the file has another schema.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> record = {"schema": SCHEMA, "joints": np.zeros((2, 21, 3), np.float32)}
+    >>> with TemporaryDirectory() as folder:
+    ...     write_prediction(f"{folder}/hands.npz", record)
+    ...     read_prediction(f"{folder}/hands.npz")["joints"].shape
+    (2, 21, 3)
     """
     return read_record(path, SCHEMA)
 
 
 def check_finite(path: str | Path, record: Record) -> None:
-    """Raise ValueError naming the file and the field, if a value is not finite."""
+    """Raise ValueError naming the file and the field if a value is not finite."""
     for name, value in record.items():
         if isinstance(value, np.ndarray) and not np.isfinite(value).all():
             raise ValueError(f"cannot write {path}: {name} is not finite")
 
 
 def plain(value: Any) -> Any:
-    """Arrays as nested lists; float32 in the digits it has."""
+    """Arrays as nested lists; floats rounded to the digits of float32."""
     if not isinstance(value, np.ndarray):
         return value
     if np.issubdtype(value.dtype, np.floating):
@@ -149,7 +156,7 @@ def read_record(path: str | Path, schema: str) -> Record:
     """The fields of an ``.npz`` or JSON file of a schema; nothing in it can run.
 
     Raises:
-        ValueError: if the file is not of this schema.
+        ValueError: if the file has another schema.
     """
     path = Path(path)
     record: Record

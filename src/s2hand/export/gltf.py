@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 ATTRIBUTES, INDICES = 34962, 34963
-"""What a mesh's buffer view is for: the properties of vertices, or the faces."""
+"""Purpose of a mesh's buffer view: vertex attributes or faces."""
 
 _COMPONENTS = {np.uint8: 5121, np.uint16: 5123, np.float32: 5126}
 _TYPES: dict[tuple[int, ...], str] = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
@@ -30,7 +30,7 @@ class Binary:
         bounds: bool = False,
         normalized: bool = False,
     ) -> int:
-        """Append n rows and give the accessor's number.
+        """Append n rows and return the accessor's number.
 
         Arrays begin at multiples of 4 bytes; the rows of vertex attributes must be multiples of 4
         bytes long themselves.
@@ -38,9 +38,9 @@ class Binary:
         Args:
             array: [n], [n, 3], [n, 4] or [n, 4, 4] (columns before rows) of uint8, uint16 or
                 float32.
-            target: :data:`ATTRIBUTES` or :data:`INDICES`; None for what belongs to no mesh.
-            bounds: write the smallest and the largest row, as positions and times need.
-            normalized: integers stand for 0..1.
+            target: :data:`ATTRIBUTES` or :data:`INDICES`; None for arrays that do not belong to a
+            mesh. bounds: write the minimum and maximum, as positions and times need. normalized:
+            integers represent 0..1.
         """
         content = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
         view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)}

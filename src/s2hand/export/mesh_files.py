@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Int
 
-from s2hand.export.about import GLTF_AXES, About, comments, stated
+from s2hand.export.about import GLTF_AXES, About, comments, with_units
 from s2hand.files.atomic import atomic_path
 
 OPENCV_TO_GLTF = np.array([1.0, -1.0, -1.0])
@@ -20,7 +20,7 @@ SKIN_MATERIAL = {
     "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.8},
     "doubleSided": True,
 }
-"""glTF's default material is polished metal seen from outside only."""
+"""glTF's default material is polished metal, visible from outside only."""
 
 
 def write_mesh(
@@ -32,16 +32,16 @@ def write_mesh(
 ) -> None:
     """Write a mesh in the format of the suffix: ``.obj``, ``.ply`` (binary) or ``.glb``.
 
-    OBJ and PLY keep the package's axes (OpenCV camera, metres) and sRGB colours; GLB is turned to
-    glTF's axes and linear colours, as that format prescribes. Vertices keep their order. Each file
-    says its units and axes and what ``about`` holds: OBJ and PLY in comments, GLB in
+    OBJ and PLY keep the package's axes (OpenCV camera, metres) and sRGB colours; GLB has glTF's
+    axes and linear colours, as that format prescribes. Vertices keep their order. Each file states
+    its units and axes and the content of ``about``: OBJ and PLY in comments, GLB in
     ``asset.extras``.
 
     Args:
         path: where to write; replaced atomically.
         vertices: camera space, metres.
         faces: vertex ids, counter-clockwise seen from outside.
-        colors: RGB in 0..1, sRGB; values outside are clipped. Grey where None.
+        colors: RGB in 0..1, sRGB; values outside are clipped. None: grey.
         about: see :func:`~s2hand.export.about.describe`.
 
     Raises:
@@ -63,10 +63,10 @@ def check_mesh(
     faces: Int[np.ndarray, "f 3"],
     colors: Float[np.ndarray, "v 3"],
 ) -> None:
-    """Refuse what makes no mesh.
+    """Refuse arrays that do not make a mesh.
 
     Raises:
-        ValueError: for a face without its vertex, colours that do not fit in number, or values
+        ValueError: for a face without its vertex, a wrong number of colours, or values
             that are not finite.
     """
     if colors.shape != vertices.shape:
@@ -74,13 +74,11 @@ def check_mesh(
     if not (np.isfinite(vertices).all() and np.isfinite(colors).all()):
         raise ValueError(f"cannot write {path}: vertices or colours are not finite")
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(
-            f"faces name vertices {faces.min()}..{faces.max()}, the mesh has 0..{len(vertices) - 1}"
-        )
+        raise ValueError(f"faces refer to vertices {faces.min()}..{faces.max()} of {len(vertices)}")
 
 
 def _obj(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, about: About | None) -> bytes:
-    """``v x y z r g b``: not in the format's text, but what MeshLab, Blender and Open3D read."""
+    """``v x y z r g b``: not in the specification, but read by MeshLab, Blender and Open3D."""
     lines = [f"# {line}" for line in comments(about)]
     rows = np.concatenate([vertices, colors], 1).tolist()
     lines += ["v {:.7f} {:.7f} {:.7f} {:.4f} {:.4f} {:.4f}".format(*row) for row in rows]
@@ -113,7 +111,7 @@ def glb_mesh(
     colors: Float[np.ndarray, "v 3"],
     about: About | None = None,
 ) -> bytes:
-    """What :func:`write_mesh` writes as ``.glb``; colours in 0..1."""
+    """The content of the ``.glb`` of :func:`write_mesh`; colours in 0..1."""
     mesh = trimesh.Trimesh(
         vertices * OPENCV_TO_GLTF,
         faces,
@@ -125,7 +123,7 @@ def glb_mesh(
 
     def finish(tree: dict[str, Any]) -> None:
         _add_material(tree)
-        tree["asset"]["extras"] = stated(about, GLTF_AXES)
+        tree["asset"]["extras"] = with_units(about, GLTF_AXES)
 
     return trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=finish)
 

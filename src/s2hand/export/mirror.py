@@ -1,7 +1,7 @@
-"""Left hands: what was predicted on the mirrored image, brought back to the real one.
+"""Left hands: predictions on the mirrored image, mirrored back.
 
-The package sees right hands only. A left hand's image is flipped at the edge, and what comes out is
-flipped back here: X' = -X, u' = width - 1 - u, axis-angle (a, b, c) to (a, -b, -c).
+The package processes right hands only. A left hand's image is flipped on input, and the prediction
+is flipped back here: X' = -X, u' = width - 1 - u, axis-angle (a, b, c) to (a, -b, -c).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from s2hand.types import Camera, Hand, Prediction
 
 
 def mirror_hand(hand: Hand) -> Hand:
-    """The other hand: mirrored at the plane X = 0 of the camera. Mirroring twice changes nothing.
+    """The other hand, mirrored at the plane X = 0 of the camera. Mirroring twice changes nothing.
 
     Vertices, joints, rotations, translation and the light's direction are mirrored; shape and the
-    PCA coefficients of the pose stay as they are and refer to the hand model of the other side. A
-    mesh of the vertices needs :func:`mirror_faces`.
+    PCA coefficients of the pose are unchanged and refer to the hand model of the other side. The
+    mesh needs :func:`mirror_faces`.
     """
 
     def flip(x: Tensor, *signs: float) -> Tensor:
@@ -43,15 +43,15 @@ def mirror_hand(hand: Hand) -> Hand:
 
 
 def mirror_faces(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
-    """Faces of a mirrored mesh, wound counter-clockwise seen from outside again."""
+    """Faces of a mirrored mesh, again counter-clockwise seen from outside."""
     return faces.flip(-1)
 
 
 def mirror_prediction(prediction: Prediction, camera: Camera) -> tuple[Prediction, Camera]:
     """The prediction and the camera of the flipped crop.
 
-    With A the flip of pixels and M that of X the camera becomes A K M, so that the mirrored joints
-    project onto the mirrored pixels.
+    With A the flip of pixels and M the flip of X, the camera becomes A K M, so that the mirrored
+    joints project onto the mirrored pixels.
     """
     flip = mirror_affine(camera.crop_px).to(camera.intrinsics)
     intrinsics = flip @ camera.intrinsics @ torch.diag(flip.new_tensor([-1.0, 1.0, 1.0]))

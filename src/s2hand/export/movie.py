@@ -1,4 +1,4 @@
-"""Images as an H.264 film that every player opens."""
+"""Images as an H.264 film that all players open."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from typing_extensions import Self
 
 from s2hand.files.atomic import atomic_path
 
-_BT709 = 1  # primaries, transfer function and matrix (ITU-T H.273), which players assume of film
+_BT709 = 1  # primaries, transfer function and matrix (ITU-T H.273), the default of players
 
 
 class MovieWriter:
-    """Writes RGB images of one size, one after the other, as ``.mp4``.
+    """Writes RGB images of one size as ``.mp4``.
 
-    The film appears only when the ``with`` block ends without an error; before, and after an
-    error, an older one stands. The pixel format that players share (4:2:0) knows even sizes only,
-    so an odd width or height grows by a copy of its last column or row.
+    The film appears only when the ``with`` block ends without an error; until then an older one is
+    unchanged. The pixel format of all players (4:2:0) has even sizes only, so an odd width or
+    height grows by a copy of the last column or row.
 
         with MovieWriter("overlay.mp4", fps=30, size=(640, 480)) as movie:
             movie.write(image)
@@ -39,15 +39,15 @@ class MovieWriter:
         crf: int = 18,
         keyframe_every: int | None = None,
     ) -> None:
-        """Say what will come.
+        """Set the format.
 
         Args:
             path: ``.mp4``.
             fps: frames per second.
             size: (width, height) of all images, pixels.
-            crf: constant rate factor of x264: nobody sees the loss at 18, 6 more halve the file.
-            keyframe_every: at most so many frames from one key frame to the next. A player that is
-                asked for any frame decodes from the key frame before it. None: x264's own choice.
+            crf: constant rate factor of x264: 18 shows no loss, 6 more halve the file.
+            keyframe_every: largest distance of key frames, in frames. To seek, a player decodes
+                from the previous key frame. None: x264's default.
 
         Raises:
             ValueError: for another suffix, or a rate or size that is not above 0.
@@ -60,11 +60,11 @@ class MovieWriter:
         self.options = {"crf": str(crf), "preset": "veryfast"}  # a third of the default's time
         if keyframe_every is not None:
             self.options["g"] = str(keyframe_every)
-        self.rate = Fraction(fps).limit_denominator(1001)  # television's are k/1001
+        self.rate = Fraction(fps).limit_denominator(1001)  # television rates are k/1001
         self.frames = 0
 
     def __enter__(self) -> Self:
-        """Open a file beside the one to be."""
+        """Open a temporary file beside the film's path."""
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._container = stack.enter_context(av.open(str(temporary), "w"))
@@ -104,12 +104,12 @@ class MovieWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the film and put it in place, or leave nothing after an error."""
+        """Finish the film and move it into place, or remove it after an error."""
         self._stack.__exit__(kind, error, trace)
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write what the encoder still holds."""
+        """Write the frames that the encoder still holds."""
         if kind is None and self.frames == 0:
-            raise ValueError(f"cannot write {self.path}: no image came")
+            raise ValueError(f"cannot write {self.path}: no image was written")
         if kind is None:
             self._container.mux(self._stream.encode(None))

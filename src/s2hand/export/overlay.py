@@ -61,22 +61,24 @@ def paste_crop(
         image: RGB, the whole picture.
         render: RGB in 0..1 of the crop, at any resolution.
         silhouette: its coverage 0..1.
-        affine: pixels of the image to pixels of the crop.
+        affine: maps pixels of the image to pixels of the crop.
         crop_px: side of the crop that ``affine`` refers to.
         alpha: opacity of the hand, 0..1.
     """
+    # Only the region under the crop is changed.
     left, top, right, bottom = _region(affine, crop_px, image)
-    # Pillow maps borders (centres lie at one half), the affine map maps centres.
+    # Pillow's map is for borders (centres are at one half), the affine map is for centres.
     matrix = affine[:2, :2]
     shift = affine[:2, 2] + 0.5 + matrix @ (left - 0.5, top - 0.5)
     factor = render.shape[0] / crop_px
     coefficients = (factor * np.column_stack([matrix, shift])).ravel().tolist()
     layers = np.round(255 * np.dstack([render, silhouette]).clip(0, 1)).astype(np.uint8)
-    # RGBa says that the colours are multiplied with coverage already, as renders are.
+    # RGBa: the colours are already multiplied by coverage, as in renders.
     pasted = Image.frombytes("RGBa", layers.shape[1::-1], layers.tobytes()).transform(
         (right - left, bottom - top), Image.Transform.AFFINE, coefficients,
         Image.Resampling.BILINEAR,
     )  # fmt: skip
+    # Blend the resampled render with the region.
     part = np.asarray(pasted) / np.float32(255)
     result = image.copy()
     result[top:bottom, left:right] = blend_render(
@@ -88,7 +90,7 @@ def paste_crop(
 def _region(
     affine: Float[np.ndarray, "3 3"], crop_px: int, image: UInt8[np.ndarray, "h w 3"]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the part of an image, 1 x 1 at least, that a crop covers."""
+    """Left, top, right and bottom of the image part that a crop covers, at least 1 x 1."""
     end = crop_px - 0.5
     borders = np.array([[-0.5, -0.5], [end, -0.5], [-0.5, end], [end, end]])
     corners = (borders - affine[:2, 2]) @ np.linalg.inv(affine[:2, :2]).T
@@ -105,7 +107,7 @@ def draw_skeleton(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw the 20 bones as lines and the 21 joints as dots, one colour for each finger.
 
-    Joints that are not finite or far outside the image are left out with their bones.
+    Joints that are not finite or far outside the image are left out, with their bones.
     """
     shown = _drawable(joints_px, image)
     layer = _Layer(image, joints_px[shown], width_px)
@@ -135,7 +137,7 @@ def draw_detections(
 
 
 def draw_note(image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Write a few words into the top left corner, white with a dark edge."""
+    """Write a short text into the top left corner, white with a dark edge."""
     result = Image.fromarray(image)
     size = max(10, image.shape[0] // 24)
     ImageDraw.Draw(result).text(
@@ -182,7 +184,7 @@ class _Layer:
         color: Sequence[int],
         opacity: float = 1.0,
     ) -> None:
-        """A straight line; where lines of a layer overlap, the later one stands."""
+        """A straight line; it covers earlier lines of the layer."""
         fill = (*color, round(255 * opacity))
         width = max(1, round(_SUPERSAMPLE * width_px))
         self.draw.line([self._fine(start), self._fine(end)], fill, width)
@@ -194,7 +196,7 @@ class _Layer:
         self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), (*color, 255))
 
     def over(self) -> np.ndarray:
-        """A copy of the image with the layer, averaged to the image's pixels, laid over it."""
+        """A copy of the image under the layer, which is averaged to the image's pixels."""
         result = self.image.copy()
         part = result[self.top : self.bottom, self.left : self.right]
         under = Image.fromarray(part).convert("RGBA")

@@ -1,4 +1,4 @@
-"""Tables of results: mean and standard deviation over runs that differ in the seed alone."""
+"""Tables of results: mean and standard deviation over runs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from rich.table import Table
 
 Metrics = dict[str, float]
-"""Values of one run by name; units are in the names."""
+"""Values of one run by name; names include units."""
 _HIGHER_IS_BETTER = {"auc", "f5", "f15"}
-"""Words of names: ``auc_pa_50mm``, ``freihand/pa_f5``."""
+"""Parts of names such as ``auc_pa_50mm`` or ``freihand/pa_f5``."""
 
 
 def known(values: Sequence[Metrics], metric: str) -> list[float]:
@@ -23,19 +23,19 @@ def known(values: Sequence[Metrics], metric: str) -> list[float]:
 
 
 def mean(values: Sequence[Metrics], metric: str) -> float:
-    """Mean of a metric over the runs that have it; NaN where none has."""
+    """Mean of a metric over the runs that have it; NaN if none has."""
     found = known(values, metric)
     return float(np.mean(found)) if found else float("nan")
 
 
 def deviation(values: Sequence[Metrics], metric: str) -> float:
-    """Standard deviation (of a sample, n - 1) over the runs that have it; NaN of fewer than two."""
+    """Sample standard deviation (n - 1) over the runs that have a metric; NaN for fewer than 2."""
     found = known(values, metric)
     return float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
 
 
 def number(value: float) -> str:
-    """Two decimals, more where that is less than three digits."""
+    """Two decimals, or more to show three digits."""
     return f"{value:.{_decimals(value)}f}"
 
 
@@ -46,7 +46,7 @@ def _decimals(value: float) -> int:
 
 
 def mean_and_deviation(values: Sequence[Metrics], metric: str) -> str:
-    """``mean ± sd``, ``mean`` of a single run, ``–`` of none; ``(n=k)`` where some lack it."""
+    """``mean ± sd``, ``mean`` for a single run, ``–`` for none; ``(n=k)`` if some lack it."""
     found = known(values, metric)
     if not found:
         return "–"
@@ -58,9 +58,9 @@ def mean_and_deviation(values: Sequence[Metrics], metric: str) -> str:
 
 
 def best(rows: Sequence[Sequence[Metrics]], metric: str) -> int | None:
-    """The index of the row with the best mean of a metric; None where no row has it.
+    """The index of the row with the best mean of a metric; None if no row has it.
 
-    Errors are best when small, areas under curves and F-scores when large.
+    Small errors are best, and large areas under curves and F-scores.
     """
     sign = -1 if _HIGHER_IS_BETTER & set(re.split("[/_]", metric)) else 1
     means = [sign * mean(row, metric) for row in rows]
@@ -68,21 +68,21 @@ def best(rows: Sequence[Sequence[Metrics]], metric: str) -> int | None:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A Markdown table; the first ``words`` columns are words, the others numbers."""
+    """A Markdown table; the first ``words`` columns are text, the others numbers."""
     marks = ["---"] * words + ["---:"] * (len(header) - words)
     lines = [header, marks, *([cell.replace("|", r"\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The same as CSV, quoted where needed."""
+    """A CSV table, quoted where needed."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
 def metrics_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
-    """Rows are metrics, columns are what was measured."""
+    """A table with a row per metric and the given columns."""
     table = Table(title=title)
     table.add_column("metric")
     names = list(dict.fromkeys(name for values in columns.values() for name in values))

@@ -21,7 +21,7 @@ SCHEMA = "s2hand.track/1"
 _ROWS = 256
 
 CONSTANT = ("shape", "scale", "texture")
-"""What a track has once: [10], a number, [778, 3]."""
+"""Fields that a track has once: [10], a number, [778, 3]."""
 POSED = (
     "pose",
     "rotation",
@@ -34,13 +34,13 @@ POSED = (
     "intrinsics_crop",
     "intrinsics_image",
 )
-"""Of every frame, as in ``s2hand.prediction/1``."""
+"""Fields of each frame, as in ``s2hand.prediction/1``."""
 SEEN = ("times", "frame_numbers", "confidence", "error_2d_px", "affine")
-"""Of every frame, beyond that."""
+"""Further fields of each frame."""
 
 
 def small_part(record: Record) -> Record:
-    """What a track keeps in memory of a prediction's frames: all but meshes and textures."""
+    """The fields of a prediction that a track keeps in memory: no meshes, no textures."""
     return {name: record[name] for name in ("frames", *POSED)}
 
 
@@ -50,17 +50,17 @@ def track_record(
     seen: dict[str, np.ndarray],
     facts: dict[str, Any],
 ) -> Record:
-    """Everything known of a track of n frames but its vertices.
+    """A track of n frames, without its vertices.
 
     Args:
-        first: a prediction of any of its frames: the conventions, the hand model, what is constant.
-        parts: :func:`small_part` of every frame's prediction, in order.
-        seen: the arrays named in :data:`SEEN`, [n, ...].
+        first: a prediction of any of its frames, for conventions, hand model and constant fields.
+        parts: :func:`small_part` of each prediction, in order of frames.
+        seen: the arrays of :data:`SEEN`, [n, ...].
         facts: the track's single values: ``num_pca``, ``fps``, ``frame_step``, ``smooth_sigma``,
-            ``gaps``, and ``error_2d_confident_px`` where a keypoint was seen well enough.
+            ``gaps``, and ``error_2d_confident_px`` if a keypoint was confident enough.
 
     Raises:
-        ValueError: if the arrays are not of as many frames as there are predictions.
+        ValueError: if an array has another number of frames than the predictions.
     """
     head = ("units", "axes", "side", "mirrored", "hand_model", "hand_model_fingerprint",
             "flat_hand_mean", "crop_px")  # fmt: skip
@@ -85,13 +85,14 @@ def track_record(
 
 
 class TrackArchive:
-    """``track.npz`` written piece by piece: the vertices as they come, at the end all the rest.
+    """``track.npz`` written piece by piece: first the vertices, at the end all other fields.
 
-    A context manager; the file appears when :meth:`finish` was called and the block ended well.
+    A context manager; the file appears if :meth:`finish` was called and the block ends without an
+    error.
 
     Args:
         path: the ``.npz`` to write; replaced atomically.
-        frames: how many frames there will be.
+        frames: number of frames of the track.
     """
 
     def __init__(self, path: str | Path, frames: int) -> None:
@@ -104,7 +105,7 @@ class TrackArchive:
             temporary = stack.enter_context(atomic_path(self.path))
             archive = zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED)
             self._archive = stack.enter_context(archive)
-            # Its size is not known to zipfile, which refuses more than 2 GB without the flag.
+            # zipfile does not know the size, and refuses more than 2 GB without the flag.
             self._member = stack.enter_context(archive.open("vertices.npy", "w", force_zip64=True))
             header = {"descr": "<f4", "fortran_order": False, "shape": (self.frames, 778, 3)}
             np.lib.format.write_array_header_1_0(self._member, header)
@@ -112,7 +113,7 @@ class TrackArchive:
         return self
 
     def add(self, vertices: Float[np.ndarray, "b 778 3"]) -> None:
-        """The vertices of the next frames, metres, camera space.
+        """Append the vertices of the next frames, metres, camera space.
 
         Raises:
             ValueError: for another shape, or values that are not finite.
@@ -125,13 +126,13 @@ class TrackArchive:
         self._member.write(np.ascontiguousarray(vertices, "<f4").tobytes())
 
     def finish(self, record: Record) -> None:
-        """Everything else, as :func:`track_record` gives it.
+        """Write all other fields, the record of :func:`track_record`.
 
         Raises:
             ValueError: if vertices are missing, or a value is not finite.
         """
         if self._rows != self.frames:
-            raise ValueError(f"{self._rows} frames of vertices for {self.frames}: {self.path}")
+            raise ValueError(f"{self.path}: {self._rows} of {self.frames} frames have vertices")
         check_finite(self.path, record)
         self._member.close()
         for name, value in record.items():
@@ -153,7 +154,7 @@ class TrackArchive:
 
 
 def write_track_json(path: str | Path, record: Record) -> None:
-    """The record as one JSON object without NaN, written a few frames at a time, atomically.
+    """Write the record as one JSON object without NaN, a few frames at a time, atomically.
 
     Raises:
         ValueError: if a value is not finite.
@@ -181,8 +182,12 @@ def read_track(path: str | Path) -> Record:
     """Read a track; the JSON has no ``vertices``.
 
     Raises:
-        ValueError: if the file is not of this schema, a field is missing, or the fields are not
-            of equally many frames.
+        ValueError: if the file has another schema, a field is missing, or fields differ in their
+            number of frames.
+
+    >>> track = read_track("hand/track.npz")  # doctest: +SKIP
+    >>> track["joints"].shape  # [frames, 21, 3], metres, camera space  # doctest: +SKIP
+    (300, 21, 3)
     """
     record = read_record(path, SCHEMA)
     _check_rows(record, path)
@@ -192,7 +197,7 @@ def read_track(path: str | Path) -> Record:
 def _check_rows(record: Record, source: str | Path) -> None:
     missing = [name for name in ("frames", "gaps", *CONSTANT, *SEEN, *POSED) if name not in record]
     if missing:
-        raise ValueError(f"{source} lacks {missing[0]!r}: is it a whole {SCHEMA} file?")
+        raise ValueError(f"{source} lacks {missing[0]!r}: expected a complete {SCHEMA} file")
     count = len(record["frames"])
     for name in (*SEEN, *POSED, *(["vertices"] if "vertices" in record else [])):
         if len(record[name]) != count:

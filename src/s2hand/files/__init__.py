@@ -1,1 +1,1 @@
-"""Files and what every command does with them: atomic writing, JSON, locks, progress, errors."""
+"""Files: atomic writing, JSON, safe pickles, checksums, locks, progress, error messages."""

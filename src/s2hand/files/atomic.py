@@ -1,4 +1,4 @@
-"""Writing a file so that a reader never meets half of it."""
+"""Writing a file so that a reader never sees a part of it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
     The temporary keeps the suffix, since writers choose the format by it; missing folders are
-    made. After an error or an interrupt it is removed and an older ``path`` stands untouched.
+    made. After an error or an interrupt it is removed and an older ``path`` is unchanged.
 
     Raises:
-        OSError: the block's own, naming ``path`` where it named the temporary or no file.
+        OSError: that of the block, naming ``path`` if it named the temporary or no file.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
@@ -35,7 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove what :func:`atomic_path` left when its process was killed, and one folder below."""
+    """Remove temporaries of killed processes from a folder and the folders in it."""
     for pattern in (".*", "*/.*"):
         for path in Path(folder).glob(pattern):
             if re.fullmatch(r"\..+\.[0-9a-f]{8}(\.\w+)?", path.name) and path.is_file():

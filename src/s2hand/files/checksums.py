@@ -1,10 +1,9 @@
-"""Data files compared with the checksums that somebody has written down for them.
+"""Data files compared with listed checksums.
 
-A flipped byte of a picture, another digit in a label, two files that changed places: every parser
-takes them for data. Where a file ``SHA256SUMS`` lies beside a data file or in a folder above it,
-and lists it, the file is compared before anything of it is used. It is in the format of the common
-tools: ``sha256sum`` writes and checks it without this package (docs/formats.md). Files of
-detections can hold the checksums of the pictures that they were made of.
+No parser notices a flipped byte in a picture, a changed digit in a label or two swapped files. If
+``SHA256SUMS`` beside a data file or in a folder above lists the file, its content is compared
+before use. The list has the format of ``sha256sum``, which writes and checks it without this
+package (docs/formats.md). Files of detections can hold the checksums of their pictures.
 """
 
 from __future__ import annotations
@@ -21,16 +20,15 @@ _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 
 
 def read_verified(path: Path, detected: bytes = b"") -> bytes:
-    """The bytes of a file, compared with the checksum that is listed for it, if there is one.
+    """The bytes of a file, compared with its listed checksum, if there is one.
 
     Args:
         path: the file.
-        detected: of a picture, the SHA-256 that its detections know it by; none, or zeros, if they
-            do not.
+        detected: for a picture, the SHA-256 stored with its detections; empty or zeros if none is.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: naming the file and the list, if its content is not the listed one.
+        OSError: if the file cannot be read.
+        ValueError: naming the file and the list, if its content has another checksum.
     """
     content = path.read_bytes()
     sums, listed = _listed(path)
@@ -39,30 +37,30 @@ def read_verified(path: Path, detected: bytes = b"") -> bytes:
     digest = hashlib.sha256(content).digest()
     if listed and digest != listed:
         raise ValueError(
-            f"{path} is not the file that {sums} lists: it is damaged or another one; fetch it "
-            f"again, or if the change is meant, write {SUMS} anew"
+            f"{path} is not the file that {sums} lists: it is damaged or another file; fetch it "
+            f"again, or, if the change is intended, write {SUMS} again"
         )
     if any(detected) and digest != detected:
         raise ValueError(
             f"{path} is not the picture that its keypoints were detected in: it is damaged or "
-            "another one; fetch it again, or if the change is meant, run the detection again"
+            "another file; fetch it again, or, if the change is intended, run the detection again"
         )
     return content
 
 
 def file_stamp(path: Path) -> list[str | int]:
-    """What caches of a file's content are kept by: path, size, time, and checksum if it is listed.
+    """The key of caches of a file's content: path, size, time, and checksum if listed.
 
     Raises:
-        OSError: if there is no such file.
-        ValueError: if the list of checksums is none.
+        OSError: if the file does not exist.
+        ValueError: if the list of checksums has another format.
     """
     status = path.stat()
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns, _listed(path)[1].hex()]
 
 
 def _listed(path: Path) -> tuple[str, bytes]:
-    """The list that knows a file, in its folder or the nearest one above, and its checksum."""
+    """The nearest list that holds a file, in its folder or above, and the file's checksum."""
     file = os.path.abspath(path)
     for folder, digests in _lists_above(os.path.dirname(file)):
         if digest := digests.get(os.path.relpath(file, folder).replace(os.sep, "/")):
@@ -72,9 +70,9 @@ def _listed(path: Path) -> tuple[str, bytes]:
 
 @cache
 def _lists_above(folder: str) -> tuple[tuple[str, Mapping[str, bytes]], ...]:
-    """Folders with a list, the nearest first, of a folder and those above; read once a process.
+    """Folders with a list among a folder and its parents, nearest first; read once per process.
 
-    Strings rather than paths: this is asked for every one of hundreds of thousands of files.
+    Strings rather than paths, for speed: this runs for hundreds of thousands of files.
     """
     parent = os.path.dirname(folder)
     above = () if parent == folder else _lists_above(parent)
@@ -83,14 +81,14 @@ def _lists_above(folder: str) -> tuple[tuple[str, Mapping[str, bytes]], ...]:
 
 
 def _read_sums(path: Path) -> dict[str, bytes]:
-    """Checksums by the files' paths below the folder of the list."""
+    """Checksums by path relative to the list's folder."""
     digests = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(
-                f"{path}, line {number}: {line[:80]!r}; expected what sha256sum writes, "
+                f"{path}, line {number}: {line[:80]!r}; expected lines of sha256sum, "
                 "'<64 hex digits>  <path>'"
             )
         digests[match[2]] = bytes.fromhex(match[1])

@@ -1,6 +1,6 @@
-"""How a command ends that cannot go on: one message for a person, and the exit code.
+"""How a command ends after an error: one message for the user, and the exit code.
 
-Torch is not imported here: a wrong word on the command line should be answered at once.
+Torch is not imported here, so that a wrong argument is reported at once.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from rich.console import Console
 from rich.markup import escape
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
+"""The exit code of a command that Ctrl-C ended, as in shells."""
 EXPECTED = (
     ValueError, OSError, RuntimeError, ImportError, HydraException, OmegaConfBaseException,
 )  # fmt: skip
-"""What users can mend themselves; shown as one message, in full with S2HAND_TRACEBACK=1."""
+"""Errors that users can fix; shown as one message, or in full with S2HAND_TRACEBACK=1."""
 
 
 def print_error(text: str) -> None:
-    """Say on stderr what is wrong, in one line however long; the text is not taken for markup."""
+    """Print an error on stderr as one line of any length; the text is not read as markup."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"[bold red]error:[/] {escape(text)}")
 
 
 def ended(error: BaseException, after: str = "") -> int:
-    """Say how a command ended, and ``after`` that what else there is to say; its exit code.
+    """Print how a command ended, followed by ``after``, and return its exit code.
 
-    With ``S2HAND_TRACEBACK`` set an error is raised again, for its traceback.
+    With ``S2HAND_TRACEBACK`` set, an error is raised again for its traceback.
     """
     if isinstance(error, KeyboardInterrupt | SystemExit):
         print_error(f"interrupted{after}")
@@ -42,10 +42,10 @@ def ended(error: BaseException, after: str = "") -> int:
 
 
 def message(error: BaseException) -> str:
-    """What to tell a person: a constructor's own words where Hydra wrapped them."""
+    """The message for the user: a constructor's own message if Hydra wrapped it."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         where = re.search(r"full_key: (\S+)", str(error))
-        if isinstance(error.__cause__, TypeError) and where:  # a library's, that names no setting
+        if isinstance(error.__cause__, TypeError) and where:  # from a library, names no setting
             return f"{where[1]}: {error.__cause__}"
         return message(error.__cause__)
     if of_worker := re.match(r"Caught (\w+) in DataLoader worker process", str(error)):
@@ -57,21 +57,23 @@ def message(error: BaseException) -> str:
         return "torch finds no GPU here: add trainer=cpu, or see docs/gpu.md"
     if lost_process(error):
         return (
-            "another process of this run is gone; its own message, or the system's log, says why. "
-            f"The same command goes on from the last checkpoint.\n({error})"
+            "another process of this run has ended; its message or the system's log gives the "
+            f"cause. The same command resumes from the last checkpoint.\n({error})"
         )
-    if type(error) is RuntimeError:  # torch's own: not something that this package foresaw
+    if type(error) is RuntimeError:  # raised by torch, not by this package
         return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
     return str(error)
 
 
 def _last_words(text: str, kind: str) -> str:
-    """Of a loader worker's error, whose text is its whole traceback, what it says itself."""
-    *_, said = re.split(rf"^(?:\w+\.)*{kind}: ", text, flags=re.M)
-    return said.strip()
+    """The message of a loader worker's error, whose text is a whole traceback."""
+    *_, last = re.split(rf"^(?:\w+\.)*{kind}: ", text, flags=re.M)
+    return last.strip()
 
 
 def lost_process(error: BaseException) -> bool:
-    """Whether an error says that another process of a distributed run no longer answers."""
-    said = r"gloo.*(peer|reset|closed|timed? ?out)|NCCL|ProcessGroup|c10d"
-    return isinstance(error, RuntimeError) and re.search(said, str(error), re.I | re.S) is not None
+    """Whether an error reports that another process of a distributed run no longer answers."""
+    pattern = r"gloo.*(peer|reset|closed|timed? ?out)|NCCL|ProcessGroup|c10d"
+    return (
+        isinstance(error, RuntimeError) and re.search(pattern, str(error), re.I | re.S) is not None
+    )

@@ -1,4 +1,4 @@
-"""Folders: the cache, and whether a folder can be written to."""
+"""The cache folder, and a check that a folder is writable."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from tempfile import NamedTemporaryFile
 
 
 def default_root() -> Path:
-    """Where what can be made again is kept: ``$S2HAND_CACHE``, or ``~/.cache/s2hand``."""
+    """The cache folder: ``$S2HAND_CACHE``, or ``~/.cache/s2hand``."""
     return Path(os.environ.get("S2HAND_CACHE") or "~/.cache/s2hand").expanduser()
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make a folder and try whether files can be written there, before time is spent on them.
+    """Make a folder and check that files can be written there, before a long computation.
 
     Raises:
-        OSError: they cannot; names the folder and the remedy.
+        OSError: naming the folder and the remedy, if they cannot.
     """
     folder = Path(folder)
     try:
@@ -24,5 +24,5 @@ def check_writable(folder: str | Path) -> None:
         with NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        said = f"{error.strerror}: nothing can be written there, give another folder"
-        raise OSError(error.errno, said, str(folder)) from error
+        reason = f"{error.strerror}: the folder is not writable, give another one"
+        raise OSError(error.errno, reason, str(folder)) from error

@@ -24,8 +24,8 @@ def read_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, if it is not JSON, or not what its checksum says.
+        FileNotFoundError: if the file does not exist.
+        ValueError: naming the file, if it is not JSON or has another checksum.
     """
     content = read_verified(path)
     try:
@@ -37,11 +37,11 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep Python's search for reference cycles from walking the growing lists again and again.
+    """Pause Python's search for reference cycles, which walks the growing lists repeatedly.
 
-    Parsing makes no cycles, and the search takes three quarters of the time of a file of 75 MB.
+    Parsing makes no cycles, and the search takes three quarters of the time of a 75 MB file.
     """
-    if not gc.isenabled():  # perhaps another thread has paused it, and will turn it on again
+    if not gc.isenabled():  # another thread may have paused it and will resume it
         yield
         return
     gc.disable()
@@ -52,17 +52,17 @@ def _collector_paused() -> Iterator[None]:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Read a JSON file that holds an object.
 
     Raises:
-        ValueError: it holds something else, or cannot be read.
+        ValueError: if it holds something else or cannot be read.
     """
     try:
         value = read_json(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds no JSON object")
+        raise ValueError(f"{path} does not hold a JSON object")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Folders and files that one process at a time works in."""
+"""Locks on folders and files that only one process may use at a time."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[bool]:
-    """Hold a folder, which is made, by its file ``.lock``: see :func:`own`."""
+def lock_folder(folder: Path) -> Iterator[bool]:
+    """Make and lock a folder by its file ``.lock``: see :func:`lock_file`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with own(folder / ".lock") as free:
+    with lock_file(folder / ".lock") as free:
         yield free
 
 
 @contextmanager
-def own(lock: Path) -> Iterator[bool]:
-    """Hold what a file stands for against other processes; gives False where another one holds it.
+def lock_file(path: Path) -> Iterator[bool]:
+    """Lock a file; gives False if another process holds the lock.
 
-    The lock dies with its process, however that ends; its file goes at the end of the block.
-    (Windows: always True.)
+    The lock ends with its process, even if that is killed; the file is removed at the end of the
+    block. (Windows: always True.)
     """
     if sys.platform == "win32":
         yield True
         return
-    descriptor = _locked(lock)
+    descriptor = _locked(path)
     if descriptor is None:
         yield False
         return
     try:
         yield True
     finally:
-        lock.unlink(missing_ok=True)  # as long as it is held: see _locked
+        path.unlink(missing_ok=True)  # while the lock is held: see _locked
         os.close(descriptor)
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock of a file, or None where another process does.
+    """A descriptor that holds the lock of a file, or None if another process holds it.
 
-    Between opening and locking its holder may have ended and removed the file; then a third process
-    could lock a new one. So it has to be the file that lies there, or another is made.
+    Between opening and locking, the holder may end and remove the file, and a third process could
+    lock a new one. So the locked file must still be the one at ``path``; otherwise try again.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)

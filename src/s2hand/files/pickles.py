@@ -1,9 +1,9 @@
-"""Pickle files read as data: nothing that a file names is ever looked up or called.
+"""Pickle files read as data: nothing that a file names is imported or called.
 
-Datasets and hand models are published as pickles, which run whatever they name when they are
-loaded the ordinary way. Here the opcodes are scanned first, a file that names anything outside a
-list given by the caller is refused by those names, and the names on the list stand for passive
-stubs. Arrays are then built from the stubs' raw bytes, so not even numpy takes part in unpickling.
+Datasets and hand models are published as pickles, and an ordinary load runs any function that
+the file names. Here the caller lists the names that such a file needs, each name gives a passive
+stub, and any other name refuses the file. Arrays are then built from the stubs' raw bytes, so not
+even numpy takes part in unpickling.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from s2hand.files.checksums import read_verified
 
 
 class Stub:
-    """Records what a pickle says about an object, and does nothing."""
+    """Stores an object's arguments and state, and does nothing with them."""
 
     def __init__(self, *args: Any) -> None:
         self.args = args
@@ -41,7 +40,7 @@ class Dtype(Stub):
 
 
 class Scalar(Stub):
-    """A number of numpy: arguments (dtype, raw bytes)."""
+    """A numpy number: arguments (dtype, raw bytes)."""
 
 
 class Encoded(Stub):
@@ -61,91 +60,64 @@ NUMPY: Names = {
     ("_codecs", "encode"): Encoded,
     ("__builtin__", "bytes"): Encoded,
 }
-"""What arrays and numbers of numpy need; old and new module paths of the same classes."""
-
-_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE"}
-_STRINGS |= {"SHORT_BINUNICODE", "BINUNICODE8"}
-_PUTS = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
-_FORBIDDEN = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"}
+"""Names that numpy's arrays and numbers need, under old and new module paths."""
 
 
 def read_pickle(path: Path, allowed: Names, max_bytes: int, kind: str) -> Any:
-    """What a pickle holds: plain Python values, with stubs where it names objects.
+    """Read a pickle into plain Python values, with stubs where it names objects.
 
     Args:
         path: the file; strings and bytes of Python 2 are read as latin1.
-        allowed: every name that such a file may hold.
+        allowed: all names that such a file may hold.
         max_bytes: a larger file is refused unread.
         kind: what the file should be, such as "a MANO file", for messages.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file and the reason: too large, no pickle, not what its checksum
-            says, or naming anything outside ``allowed`` (then nothing of it has been unpickled).
+        FileNotFoundError: if the file does not exist.
+        ValueError: naming the file and the reason: too large, not a pickle, a wrong checksum, or a
+            name outside ``allowed``.
     """
     size = path.stat().st_size
     if size > max_bytes:
         raise ValueError(f"{path}: {size} bytes, which is too large for {kind}")
     data = read_verified(path)
     try:
-        strangers = sorted({f"{m}.{n}" for m, n in named_objects(data) if (m, n) not in allowed})
-        if strangers:
-            raise ValueError(f"refused, it names {', '.join(strangers)}, which {kind} never does")
-        return _Unpickler(data, allowed).load()
-    except Exception as error:  # a hostile file can raise anything; all of it is "unreadable"
+        return _Unpickler(data, allowed, kind).load()
+    except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # a hostile file can raise anything; all of it is "unreadable"
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: not a readable pickle: {reason}") from error
 
 
-def named_objects(data: bytes) -> list[tuple[str, str]]:
-    """Every (module, name) that a pickle names, found by reading its opcodes without running them.
+class _Unpickler(pickle._Unpickler):
+    """Finds the given stubs and nothing else.
 
-    Raises :class:`ValueError` for bytes that are no pickle, and for names that are only known at
-    run time (persistent ids, extension codes, strings that are not literal in the file).
+    The standard library's unpickler in Python, not the one in C: the latter allocates as many
+    memo entries as the largest index in the file, 32 GiB for five bytes of pickle.
     """
-    names: list[tuple[str, str]] = []
-    strings: list[str] = []  # literal strings on top of the stack
-    memo: dict[int, str | None] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in _FORBIDDEN:
-                raise ValueError(f"opcode {opcode.name}, which names objects outside the file")
-            if opcode.name in _PUTS:
-                index = len(memo) if argument is None else int(argument)
-                if index > len(data):
-                    raise ValueError(f"memo index {index} beyond the file's own length")
-                memo[index] = strings[-1] if strings else None
-                continue
-            if opcode.name in ("GLOBAL", "INST"):
-                module, _, name = str(argument).partition(" ")
-                names.append((module, name))
-            if opcode.name == "STACK_GLOBAL":
-                if len(strings) < 2:
-                    raise ValueError("a name that is only known at run time (STACK_GLOBAL)")
-                names.append((strings[-2], strings[-1]))
-            text = str(argument) if opcode.name in _STRINGS else None
-            if opcode.name in _GETS:
-                text = memo.get(int(argument or 0))
-            strings = [] if text is None else [*strings[-1:], text]
-    except (ValueError, IndexError, UnicodeError) as error:
-        raise ValueError(f"not a readable pickle: {error}") from error
-    return names
 
+    dispatch = pickle._Unpickler.dispatch.copy()
 
-class _Unpickler(pickle.Unpickler):
-    """Finds the stubs it was given and nothing else, whatever the scan has seen."""
-
-    def __init__(self, data: bytes, allowed: Names) -> None:
+    def __init__(self, data: bytes, allowed: Names, kind: str) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
-        self._allowed = allowed
+        self._allowed, self._kind = allowed, kind
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"refused: {module}.{name}")
+            raise pickle.UnpicklingError(
+                f"refused, it names {module}.{name}, which {self._kind} never does"
+            )
         return self._allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError(f"refused: persistent id {pid!r}")
+        raise pickle.UnpicklingError(f"refused, it holds a persistent id: {pid!r}")
+
+    def _refuse_bytearray(self: Any) -> None:
+        raise pickle.UnpicklingError("refused, it holds a bytearray")
+
+    # A bytearray is filled with zeros up to its stated length before its bytes are read.
+    dispatch[pickle.BYTEARRAY8[0]] = _refuse_bytearray
 
 
 def to_array(stub: Array | Scalar) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar in a terminal, and a plain line now and then in a log."""
+"""Progress of a long loop: a bar in a terminal, a plain line at intervals in a log."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from rich.markup import escape
 from rich.progress import track
 
 PLAIN_SECONDS = 10.0
-"""Between two lines of what is no terminal."""
+"""Interval of the lines in a log."""
 
 T = TypeVar("T")
 
 
 def progress(items: Iterable[T], doing: str, total: int, unit: str) -> Iterator[T]:
-    """The items, while stderr says how many of them are done and how long the rest may take.
+    """Yield the items, and report on stderr how many are done and the time left.
 
     Args:
-        items: what is gone through.
-        doing: in words; may hold anything, such as a file's name.
-        total: how many there are, as far as is known.
-        unit: what one of them is called.
+        items: the items.
+        doing: description of the work; any text, such as a file's name.
+        total: number of items, exact or estimated.
+        unit: name of one item.
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     if console.is_terminal:
         yield from track(items, escape(doing), total, console=console, transient=True)
         return
-    begin = said = time.monotonic()
+    begin = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if done and now - said >= PLAIN_SECONDS:
+        if done and now - reported >= PLAIN_SECONDS:
             left = (now - begin) / done * max(total - done, 0)
             console.print(
                 f"{doing}: {unit} {done} of {total}, about {left:.0f} s left", markup=False
             )
-            said = now
+            reported = now
         yield item

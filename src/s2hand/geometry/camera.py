@@ -1,6 +1,6 @@
-"""The pinhole camera and what 2D affine maps (crop, resize, rotate, mirror) do to it.
+"""The pinhole camera, and its intrinsics under 2D affine maps (crop, resize, rotate, mirror).
 
-Pixel centres lie at integers, so an image of width w covers -0.5 .. w - 0.5. An affine map A acts
+Pixel centres are at integers, so an image of width w covers -0.5 .. w - 0.5. An affine map A acts
 on homogeneous pixels; the camera of the mapped image is A K. The invariant behind every loader and
 augmentation: ``project(X, A K) = A project(X, K)``.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 MIN_DEPTH = 1e-3
-"""Points nearer than this (metres) are projected as if they lay at this depth: no sign flips."""
+"""Nearer points (metres) are projected as if they were at this depth, so signs never flip."""
 
 
 def project(
@@ -39,10 +39,10 @@ def crop_view(
     crop_px: int,
     mirrored: bool,
 ) -> tuple[Float[Tensor, "*n 3 3"], Float[Tensor, "*n 3 3"]]:
-    """Map into a crop, and K of the crop, from those of an unflipped one and of the whole picture.
+    """Affine map into a crop and K of the crop, given the unflipped map and K of the whole image.
 
-    ``mirrored`` is for left hands: the crop is flipped, and in the mirrored world X' = -X, which
-    makes an ordinary camera of the flipped one.
+    ``mirrored`` is for left hands: the crop is flipped, and the world too (X' = -X), so that K
+    stays that of an ordinary camera.
     """
     if not mirrored:
         return affine, affine @ intrinsics
@@ -64,7 +64,7 @@ def crop_affine(left: float, top: float, side: float, crop_px: int) -> Float[Ten
     """The map of cutting the square [left, left+side) x [top, top+side) and resizing it to crop_px.
 
     ``left`` and ``top`` are pixel edges in the convention of image libraries (0 = the image's
-    border), which lie half a pixel before the centres used everywhere else.
+    border), half a pixel before the centres used everywhere else.
     """
     shift = torch.eye(3, dtype=torch.float64)
     shift[0, 2], shift[1, 2] = -left, -top
@@ -80,7 +80,7 @@ def intrinsics_from_fov(width: int, height: int, horizontal_fov_deg: float) -> F
     """K of a full image from its horizontal field of view; square pixels, central axis."""
     if not 1.0 <= horizontal_fov_deg < 179.0:
         raise ValueError(
-            f"field of view {horizontal_fov_deg} degrees: give 1 to 179, often 50 to 75"
+            f"field of view {horizontal_fov_deg} degrees: give 1 to 179, typically 50 to 75"
         )
     focal = width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2)
     return torch.tensor(
@@ -119,16 +119,17 @@ def clip_positions(
 def crop_camera(
     intrinsics: Float[Tensor, "*n 3 3"], crop_px: int
 ) -> tuple[Float[Tensor, "*n 3 3"], Float[Tensor, "*n"]]:
-    """The virtual camera that looks straight through the centre of a crop (our definition).
+    """The virtual camera that looks through the centre of a crop (our definition).
 
     Returns the rotation that takes its axes to the real camera's (z through the crop's centre,
-    x along the crop's rows) and its focal length in pixels of the crop. What a hand looks like in a
-    crop depends on its pose in this camera, and not on where the crop was cut.
+    x along the crop's rows) and its focal length in pixels of the crop. The image of a hand in a
+    crop depends on its pose in this camera only, not on the place of the crop.
     """
     centre = (crop_px - 1) / 2
     pixels = intrinsics.new_tensor([[centre, centre, 1.0], [centre + 1, centre, 1.0]])
     rays = (torch.linalg.inv(intrinsics) @ pixels.T).transpose(-1, -2)
     ray, right = rays[..., 0, :], rays[..., 1, :] - rays[..., 0, :]
+    # Gram-Schmidt: z through the crop's centre, x along its rows.
     length = ray.norm(dim=-1)
     z = ray / length[..., None]
     x = right - (right * z).sum(-1, keepdim=True) * z

@@ -1,4 +1,4 @@
-"""Triangle meshes: normals, the uniform Laplacian, edges and boundary."""
+"""Triangle meshes: normals, edges and the uniform Laplacian."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def vertex_normals(
     vertices: Float[Tensor, "n v 3"], faces: Int[Tensor, "f 3"]
 ) -> Float[Tensor, "n v 3"]:
     """Unit normals, area-weighted over the faces of each vertex; zero where a vertex has none."""
-    # Vertices first: whole rows are gathered and added, which is twice as fast.
+    # Vertices first in memory: whole rows are gathered and added, which is twice as fast.
     rows = vertices.transpose(0, 1).contiguous()  # [v, n, 3]
     a, b, c = (rows.index_select(0, faces[:, corner]) for corner in range(3))
     face_normals = torch.linalg.cross(b - a, c - a)
@@ -30,18 +30,6 @@ def unique_edges(faces: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def boundary_edges(faces: np.ndarray) -> np.ndarray:
-    """[f, 3] faces to the [e, 2] undirected edges that belong to one face only."""
-    pairs = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    edges, counts = np.unique(pairs, axis=0, return_counts=True)
-    return edges[counts == 1]
-
-
-def euler_characteristic(faces: np.ndarray) -> int:
-    """V - E + F of the vertices that faces use."""
-    return len(np.unique(faces)) - len(unique_edges(faces)) + len(faces)
-
-
 def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:
     """Sparse [v, v] matrix L = D^-1 A - I: (L x)_i = mean of the neighbours of i minus x_i."""
     edges = unique_edges(faces)
@@ -49,13 +37,13 @@ def uniform_laplacian(faces: np.ndarray, num_vertices: int) -> Tensor:
     columns = np.concatenate([edges[:, 1], edges[:, 0]])
     degree = np.bincount(rows, minlength=num_vertices)
     values = 1.0 / degree[rows]
-    own = np.arange(num_vertices)
-    indices = np.stack([np.concatenate([rows, own]), np.concatenate([columns, own])])
+    diagonal = np.arange(num_vertices)
+    indices = np.stack([np.concatenate([rows, diagonal]), np.concatenate([columns, diagonal])])
     data = np.concatenate([values, -np.ones(num_vertices)])
     matrix = torch.sparse_coo_tensor(
         torch.from_numpy(indices),
         torch.from_numpy(data).float(),
         (num_vertices, num_vertices),
-        check_invariants=True,  # said either way, torch does not warn
+        check_invariants=True,  # torch warns if this is not set
     )
     return matrix.coalesce()

@@ -1,4 +1,4 @@
-"""Alignments of predicted point sets with true ones, as the official evaluations compute them."""
+"""Alignments of predicted point sets to true ones, as the official evaluations compute them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 Reflection = Literal["official", "proper"]
 
 _THICKNESS = 1e-6
-"""Clouds of norm 1 whose smallest singular value is below this are flat: no mirror is seen."""
+"""Clouds of norm 1 with a smaller last singular value are flat: a mirror cannot be detected."""
 
 
 class Aligned(NamedTuple):
@@ -40,18 +40,26 @@ def procrustes_align(
         target: the points to move onto.
         reflection: ``official`` leaves R in O(3), so a mirrored hand scores 0, as on the
             leaderboards; ``proper`` keeps R in SO(3).
+
+    >>> points = torch.randn(21, 3)
+    >>> aligned = procrustes_align(0.5 * points + 1, points)
+    >>> torch.allclose(aligned.points, points, atol=1e-5)
+    True
     """
     if reflection not in ("official", "proper"):
         raise ValueError(f"reflection={reflection!r}: use 'official' or 'proper'")
+    # Remove position and size.
     target_mean = target.mean(-2, keepdim=True)
     target, target_norm = _normalise(target - target_mean)
     prediction, _ = _normalise(prediction - prediction.mean(-2, keepdim=True))
+    # Best rotation, with the smallest axis flipped if a reflection is not allowed.
     u, values, vt = torch.linalg.svd(target.transpose(-1, -2) @ prediction)
     negative = torch.linalg.det(u @ vt) < 0
     signs = torch.ones_like(values)
     if reflection == "proper":
         signs[..., 2] = torch.where(negative, -1.0, 1.0).to(signs)
     rotation = (u * signs[..., None, :]) @ vt
+    # Best scale, in the target's unit and position.
     scale = (values * signs).sum(-1)[..., None, None]
     points = prediction @ rotation.transpose(-1, -2) * scale * target_norm + target_mean
     return Aligned(points, negative & (values[..., 2] > _THICKNESS))
@@ -75,8 +83,8 @@ def scale_translation_align(
     """
     a, b = bone
     length = torch.linalg.vector_norm(prediction[..., a, :] - prediction[..., b, :], dim=-1)
-    wanted = torch.linalg.vector_norm(target[..., a, :] - target[..., b, :], dim=-1)
-    factor = torch.where(length > 0, wanted / length, torch.ones_like(length))
+    target_length = torch.linalg.vector_norm(target[..., a, :] - target[..., b, :], dim=-1)
+    factor = torch.where(length > 0, target_length / length, torch.ones_like(length))
     return root_align(prediction * factor[..., None, None], target, root)
 
 
@@ -89,10 +97,10 @@ def root_align(
 
 
 def warn_mirrored(mirrored: int, total: int) -> None:
-    """Say that official alignment has scored mirrored hands as if they were right."""
+    """Warn that the official alignment has scored mirrored hands as if they were correct."""
     warnings.warn(
         f"Procrustes mirrored {mirrored} of {total} predictions: the official score allows "
-        "reflections, so it does not see a hand of the wrong side or turned inside out; "
+        "reflections, so it does not notice a hand of the wrong side or turned inside out; "
         "compare with reflection='proper'",
         stacklevel=2,
     )

@@ -1,7 +1,7 @@
 """Rotations: axis-angle, matrices and unit quaternions (w, x, y, z), smooth at the identity.
 
-Our own, because the motion losses need exact values and finite gradients at identical rotations
-and at the double cover, which the libraries we tried do not give.
+Written here because the motion losses need exact values and finite gradients at identical
+rotations and at the double cover, which the libraries we tried do not have.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def axis_angle_to_quaternion(rotvec: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n
 
 
 def quaternion_to_axis_angle(q: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
-    """Axis-angle vector in radians of the shorter turn, |angle| <= pi; smooth at identity."""
+    """Axis-angle vector in radians of the shorter rotation, |angle| <= pi; smooth at identity."""
     q = torch.where(q[..., :1] < 0, -q, q)
     real, imaginary = q[..., :1], q[..., 1:]
     squared = imaginary.square().sum(-1, keepdim=True)
@@ -76,7 +76,13 @@ def matrix_to_quaternion(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4
 
 
 def axis_angle_to_matrix(rotvec: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3 3"]:
-    """Rotation matrix of an axis-angle vector in radians."""
+    """Rotation matrix of an axis-angle vector in radians.
+
+    >>> axis_angle_to_matrix(torch.tensor([0, 0, torch.pi / 2])).round().int()
+    tensor([[ 0, -1,  0],
+            [ 1,  0,  0],
+            [ 0,  0,  1]], dtype=torch.int32)
+    """
     return quaternion_to_matrix(axis_angle_to_quaternion(rotvec))
 
 
@@ -108,10 +114,11 @@ def quaternion_conjugate(q: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
 
 
 def slerp_midpoint(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Slerp (Shoemake 1985) of unit quaternions at one half, along the shorter turn.
+    """Slerp (Shoemake 1985) of unit quaternions at one half, along the shorter rotation.
 
-    There it is the normalised sum: exact at every angle, without the sine of the general formula
-    that vanishes at equal rotations. Turns of exactly pi have two midpoints; either may result.
+    At one half it is the normalised sum: exact at every angle, without the sine of the general
+    formula that vanishes at equal rotations. Rotations of exactly pi have two midpoints; either may
+    result.
     """
     opposite = (a * b).sum(-1, keepdim=True) < 0
     total = a + torch.where(opposite, -b, b)
@@ -122,17 +129,6 @@ def squared_angle(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[T
     """Square of the angle in radians between two rotations, smooth where they are equal."""
     relative = quaternion_multiply(quaternion_conjugate(a), b)
     return quaternion_to_axis_angle(relative).square().sum(-1)
-
-
-def mean_quaternion(
-    q: Float[Tensor, "*n m 4"], weights: Float[Tensor, "*n m"]
-) -> Float[Tensor, "*n 4"]:
-    """Weighted chordal mean of m rotations (Markley et al. 2007), w >= 0.
-
-    The eigenvector of the largest eigenvalue of ``sum w q q^T``, so that q and -q count as one
-    rotation. Weights are at least 0 and not all 0. Not meant to be differentiated.
-    """
-    return principal_quaternion(torch.einsum("...m,...mi,...mj->...ij", weights, q, q))
 
 
 def principal_quaternion(moment: Float[Tensor, "*n 4 4"]) -> Float[Tensor, "*n 4"]:

@@ -48,10 +48,10 @@ def inverse_order(permutation: Sequence[int]) -> tuple[int, ...]:
 class JointConvention:
     """Which 21 points of a hand mesh a dataset calls its joints.
 
-    ``inner`` says where the 16 inner joints come from: ``chain``, the kinematic chain, or
+    ``inner`` is the source of the 16 inner joints: ``chain``, the kinematic chain, or
     ``regressor``, the joint regressor applied to the posed vertices (about 3.2 mm apart on
-    FreiHAND); ``tips`` are the fingertip vertices, thumb to little, and ``left_tips`` those of left
-    hands, where they are others.
+    FreiHAND). ``tips`` are the fingertip vertices, thumb to little; ``left_tips`` are those of left
+    hands if they differ.
     """
 
     inner: Literal["chain", "regressor"]
@@ -63,7 +63,7 @@ class JointConvention:
             raise ValueError(f"inner={self.inner!r}: use 'chain' or 'regressor'")
         for tips in (self.tips, self.left_tips or self.tips):
             if len(tips) != 5 or not all(0 <= tip < NUM_VERTICES for tip in tips):
-                raise ValueError(f"tips={tips}: five vertex ids in 0..{NUM_VERTICES - 1}")
+                raise ValueError(f"tips={tips}: give five vertex ids in 0..{NUM_VERTICES - 1}")
 
     @classmethod
     def preset(cls, name: str) -> JointConvention:
@@ -91,11 +91,11 @@ def bone_vectors(joints: Tensor) -> Tensor:
 
 @cache
 def indices(ids: tuple[int, ...], device: torch.device) -> Tensor:
-    """Positions as a tensor [n] that lies on the device already.
+    """Positions as a cached tensor [n] on the device.
 
-    A list would be copied there at every use, and the GPU waited for.
+    A list would be copied there at every use, and each copy waits for the GPU.
     """
-    with torch.inference_mode(False):  # made in an evaluation, training must be able to use it
+    with torch.inference_mode(False):  # a tensor made in an evaluation is used in training too
         return torch.tensor(ids, device=device)
 
 

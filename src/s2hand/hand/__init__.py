@@ -1,1 +1,1 @@
-"""The hand layer: reading a MANO-shaped model file, posing it, and its joints' anatomy."""
+"""The hand layer: reading a MANO-shaped model file, posing it, and the anatomy of its joints."""

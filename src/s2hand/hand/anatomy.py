@@ -1,9 +1,9 @@
-"""The joints' anatomy: a (twist, spread, bend) frame for each, and the limits of those angles.
+"""Anatomy of the finger joints: a (twist, spread, bend) frame for each, and the angle limits.
 
-A finger joint's local rotation R is read in its own anatomical frame F = (twist, spread, bend
+A finger joint's local rotation R is expressed in its own anatomical frame F = (twist, spread, bend
 axis), fixed at rest: F^T R F = Rz(bend) Ry(spread) Rx(twist). That is the joint coordinate system
 of Wu et al. 2005 (ISB, part II): bend about the axis of the parent bone, then spread, then twist
-about the bone itself; the only singular position is a spread of 90 degrees, which no hand reaches.
+about the bone itself. The only singular position is a spread of 90 degrees, which no hand reaches.
 
 Fingers: the twist axis points along the bone to the tip, the bend axis is the finger's hinge, and
 positive bend goes towards the palm, positive spread towards the little finger. Thumb: positive
@@ -26,8 +26,6 @@ from s2hand.geometry.rotation import quaternion_to_matrix
 from s2hand.geometry.skeleton import FINGERS, JOINT_CONVENTIONS, MANO_FINGERS
 from s2hand.hand.model_file import HandModel
 
-ANGLES = ("twist", "spread", "bend")
-
 _BASE = ((-5, 5), (-10, 10), (-10, 100))
 _OTHER = ((-5, 5), (-5, 5), (-10, 100))
 LIMITS_DEG: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
@@ -41,12 +39,12 @@ LIMITS_DEG: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
         ((-5, 5), (-5, 5), (-20, 100)),
     ),
 }
-"""Degrees: finger, then its joints from base to tip, then (lower, upper) of each of ANGLES (P)."""
+"""Degrees: finger, joints from base to tip, (lower, upper) of twist, spread and bend (P)."""
 
 # The thumb faces away from (1, 1, 1) in the axes (towards the wrist, dorsal, thumb side).
 _THUMB_BACK = np.ones(3) / math.sqrt(3)
-# Weight of the palm's plane beside the mean pose (radians) in a finger's hinge: it decides only
-# where a model's mean pose is flat.
+# Weight of the palm's plane relative to the mean pose (radians) in a finger's hinge. It matters
+# only where a model's mean pose is flat.
 _PALM_PLANE = 0.1
 
 
@@ -67,19 +65,21 @@ def joint_frames(model: HandModel) -> np.ndarray:
     mirror = np.array([1.0 if model.side == "right" else -1.0, 1.0, 1.0])
     joints = model.rest_joints * mirror
     tips = model.v_template[list(JOINT_CONVENTIONS["freihand"].tips)] * mirror
-    # A mirrored rotation vector keeps its x and turns the rest.
+    # A mirrored rotation vector keeps x and negates y and z.
     hinges = model.hands_mean.reshape(15, 3) * np.array([1.0, mirror[0], mirror[0]])
 
+    # The palm's axes: towards the fingers, the thumb side and the palm's front.
     distal = _unit(joints[4] - joints[0])
     radial = joints[1] - joints[7]
     radial = _unit(radial - distal * (radial @ distal))
     palmar = np.cross(radial, distal)
     thumb_front = -(np.stack([-distal, -palmar, radial], 1) @ _THUMB_BACK)
 
+    # A frame per joint: along its bone, around its hinge, and the cross product of both.
     frames = np.zeros((15, 3, 3))
     for finger, name in enumerate(MANO_FINGERS):
-        own, tip = joints[1 + 3 * finger : 4 + 3 * finger], tips[FINGERS.index(name)]
-        bones = np.diff(np.vstack([own, tip]), axis=0)
+        chain, tip = joints[1 + 3 * finger : 4 + 3 * finger], tips[FINGERS.index(name)]
+        bones = np.diff(np.vstack([chain, tip]), axis=0)
         for k in range(3):
             twist = _unit(bones[k])
             if name == "thumb":
@@ -88,8 +88,8 @@ def joint_frames(model: HandModel) -> np.ndarray:
                 bend = _PALM_PLANE * _unit(np.cross(twist, palmar)) + hinges[3 * finger + 1]
             bend = _unit(bend - twist * (bend @ twist))
             spread = np.cross(bend, twist)
-            turn = -1.0 if name == "thumb" else 1.0  # pronation and palmar abduction positive
-            frames[3 * finger + k] = np.stack([turn * twist, turn * spread, bend], 1)
+            sign = -1.0 if name == "thumb" else 1.0  # pronation and palmar abduction positive
+            frames[3 * finger + k] = np.stack([sign * twist, sign * spread, bend], 1)
     return frames * mirror[:, None]
 
 
@@ -98,8 +98,8 @@ def joint_angles(
 ) -> Float[Tensor, "*n 15 3"]:
     """(twist, spread, bend) in radians of local joint rotations, each in its anatomical frame.
 
-    Twist and bend lie in (-pi, pi], spread in [-pi/2, pi/2]. Gradients are finite everywhere; at
-    a spread of 90 degrees, where twist and bend are one, theirs are zero.
+    Twist and bend are in (-pi, pi], spread in [-pi/2, pi/2]. Gradients are finite everywhere; at
+    a spread of 90 degrees, where twist and bend coincide, their gradients are zero.
     """
     m = frames.transpose(-1, -2) @ quaternion_to_matrix(quaternions) @ frames
     level = (m[..., 0, 0].square() + m[..., 1, 0].square()).clamp_min(1e-12).sqrt()

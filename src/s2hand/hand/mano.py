@@ -1,4 +1,4 @@
-"""The MANO head: a code (pose, shape, scale, rotation, translation) becomes a posed hand."""
+"""The MANO head: a code (pose, shape, scale, rotation, translation) to a posed hand."""
 
 from __future__ import annotations
 
@@ -30,18 +30,28 @@ HALF_TURN = (0.0, 1.0, 0.0, 0.0)
 class ManoHead(nn.Module):
     """``M' = s M(beta, theta) R + T`` (S: S2HAND) on any MANO-shaped model.
 
-    M is smplx's MANO with the wrist unturned. Points are columns here: ``x' = s R H x + T``, where
+    M is smplx's MANO without a wrist rotation. Points are columns here: ``x' = s R H x + T``, where
     H is the constant half turn about x (P). Scale and rotation are about the origin of the model
-    file's coordinates, as the equation says, not about the wrist. It lies at the base of the
-    fingers (the wrist is about 0.1 m away along +x), so T is where the camera sees the middle of
-    the hand.
+    file's coordinates, as in the equation, not about the wrist. The origin is at the base of the
+    fingers (the wrist is about 0.1 m away along +x), so T is the middle of the hand in camera
+    space.
 
     A zero code (with T in front of the camera) is the mean pose with the fingers to the image's
-    left, the back of the hand up and the thumb towards the camera: H turns the model's y-up axes
-    into the camera's y-down ones, without it the hand would lie on its back.
+    left, the back of the hand up and the thumb towards the camera: H maps the model's y-up axes to
+    the camera's y-down ones; without it the hand would be on its back.
 
-    The head has nothing to train, and its ``state_dict`` is empty: MANO's licence keeps the file's
+    The head has no parameters, and its ``state_dict`` is empty: MANO's licence keeps the file's
     arrays out of checkpoints, which name the model by ``fingerprint`` instead.
+
+    >>> head = ManoHead("open")
+    >>> code = HandCode(
+    ...     pose=torch.zeros(1, 30), shape=torch.zeros(1, 10), scale=torch.ones(1, 1),
+    ...     rotation=torch.zeros(1, 3), translation=torch.tensor([[0, 0, 0.6]]),
+    ...     texture=torch.zeros(1, 778, 3), light=torch.ones(1, 11),
+    ... )
+    >>> hand = head(code)  # metres, camera space
+    >>> hand.vertices.shape, hand.joints.shape
+    (torch.Size([1, 778, 3]), torch.Size([1, 21, 3]))
     """
 
     faces: Tensor
@@ -67,9 +77,9 @@ class ManoHead(nn.Module):
         Args:
             model: A :class:`HandModel`, ``"open"``, or the path of an .npz or MANO .pkl.
             num_pca: Pose coefficients, 1 to 45.
-            convention: Which 21 points are the joints where a call names none: a preset's name
+            convention: Which 21 points are the joints unless a call names a convention: a preset
                 (freihand, ho3d, manopth, smplx) or a :class:`JointConvention`.
-            flat_hand_mean: Poses are relative to the flat rest hand instead of the mean pose.
+            flat_hand_mean: Whether poses are relative to the flat rest hand, not the mean pose.
         """
         super().__init__()
         if not 1 <= num_pca <= 45:
@@ -88,7 +98,7 @@ class ManoHead(nn.Module):
         inverse = np.linalg.pinv(components)
         poses = model.hands_coeffs
         if poses is not None:
-            # The file's rows are relative to its mean pose, whatever this head's zero is.
+            # The file's rows are relative to its mean pose, whatever this head's zero pose is.
             poses = poses[:, :num_pca] + (model.hands_mean - mean) @ inverse
         constants = {
             "faces": model.faces,
@@ -116,8 +126,8 @@ class ManoHead(nn.Module):
     ) -> Hand:
         """Pose, shape and place the hand; any leading dimensions, metres in camera space.
 
-        ``convention`` names a preset that this call's joints follow instead of the head's own;
-        where it has other fingertips on left hands, those that are ``left`` (mirrored) have them.
+        ``convention`` names a preset for this call's joints in place of the head's. Hands that are
+        ``left`` (mirrored) get the preset's ``left_tips`` if it has them.
         """
         points = self.convention if convention is None else JointConvention.preset(convention)
         lead, width = code.pose.shape[:-1], code.pose.shape[-1]
@@ -129,10 +139,12 @@ class ManoHead(nn.Module):
                 x.to(self._mean).reshape(-1, x.shape[-1])
                 for x in (code.pose, code.shape, code.scale, code.rotation, code.translation)
             )
+            # Pose and shape in the model's coordinates.
             fingers = self.finger_rotations(pose)
             posed = self._mano(
                 betas=shape, global_orient=torch.zeros_like(rotation), hand_pose=fingers
             )
+            # Joints of the convention.
             inner = posed.joints
             if points.inner == "regressor":
                 inner = self._mano.J_regressor @ posed.vertices
@@ -140,41 +152,37 @@ class ManoHead(nn.Module):
             if left is not None and points.left_tips is not None:
                 others = _gather(inner, posed.vertices, points.left_tips)
                 joints = torch.where(left.reshape(-1, 1, 1), others, joints)
+            # Place the hand in camera space.
             root = quaternion_multiply(axis_angle_to_quaternion(rotation), self._half_turn)
-            turn = scale[..., None] * quaternion_to_matrix(root).transpose(-1, -2)
+            scaled = scale[..., None] * quaternion_to_matrix(root).transpose(-1, -2)
             local = axis_angle_to_quaternion(fingers.unflatten(-1, (15, 3)))
             return Hand(
                 code=code,
-                vertices=(posed.vertices @ turn + translation[:, None]).reshape(*lead, -1, 3),
-                joints=(joints @ turn + translation[:, None]).reshape(*lead, -1, 3),
+                vertices=(posed.vertices @ scaled + translation[:, None]).reshape(*lead, -1, 3),
+                joints=(joints @ scaled + translation[:, None]).reshape(*lead, -1, 3),
                 quaternions=torch.cat([root[:, None], local], 1).reshape(*lead, 16, 4),
             )
 
-    def own_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
-        """The joints of a hand that was posed in a named convention, in the head's own."""
+    def native_joints(self, hand: Hand, convention: str | None) -> Float[Tensor, "*n 21 3"]:
+        """The joints in the head's convention of a hand that was posed in a named one."""
         if convention is None or JointConvention.preset(convention) == self.convention:
             return hand.joints
         joints: Tensor = self(hand.code).joints
         return joints
 
     def rest(self, shape: Float[Tensor, " 10"]) -> tuple[Tensor, Tensor]:
-        """The shaped hand before it is posed, as other programs skin it.
+        """The shaped hand before posing, for skinning in other programs.
 
-        With ``skin_weights`` [778, 16] and ``parents`` (16 ids, -1 at the wrist) it can be posed
-        anywhere by linear blend skinning. That leaves out the pose correctives, which move
-        vertices of a bent hand by millimetres.
+        ``skin_weights`` [778, 16] and ``parents`` (16 ids, -1 at the wrist) pose it by linear blend
+        skinning. That leaves out the pose correctives, which move vertices of a bent hand by
+        millimetres.
 
         Returns:
             Vertices [778, 3] and the 16 chain joints [16, 3] in MANO order, metres, in the model
-            file's axes: neither scaled nor turned.
+            file's axes: neither scaled nor rotated.
         """
         vertices = self._mano.v_template + self._mano.shapedirs @ shape.to(self._mean)
         return vertices, self._mano.J_regressor @ vertices
-
-    def joints_from_posed(self, vertices: Float[Tensor, "*n 778 3"]) -> Float[Tensor, "*n 21 3"]:
-        """The joint regressor and the convention's fingertips on any posed mesh, common order."""
-        inner = self._mano.J_regressor @ vertices
-        return _gather(inner, vertices, self.convention.tips)
 
     def finger_rotations(self, pose: Float[Tensor, "*n p"]) -> Float[Tensor, "*n 45"]:
         """Absolute rotations (axis-angle, radians, MANO order) of pose coefficients."""
@@ -183,8 +191,8 @@ class ManoHead(nn.Module):
     def pca_coefficients(self, axis_angle: Float[Tensor, "*n 45"]) -> Float[Tensor, "*n p"]:
         """Pose coefficients nearest to finger rotations (axis-angle, radians, MANO order).
 
-        The rotations are absolute, as MANO poses the joints: FreiHAND's, which are relative to
-        the mean pose, need it added first.
+        The rotations are absolute, as MANO poses the joints. FreiHAND's are relative to the mean
+        pose, which must be added first.
         """
         return (axis_angle - self._mean) @ self._components_inverse
 
@@ -201,10 +209,10 @@ def _gather(inner: Tensor, vertices: Tensor, tips: tuple[int, ...]) -> Tensor:
 
 
 def _smplx_mano(model: HandModel) -> smplx.MANO:
-    """smplx's layer as a pure function: no parameters, no own PCA, nothing in checkpoints.
+    """smplx's layer as a pure function: no parameters, no PCA, nothing in checkpoints.
 
-    smplx would register default parameters of batch size 1 and an unused body pose, switch PCA
-    off without a word at 45 components (so the head does the PCA itself), and print on loading.
+    smplx would register default parameters of batch size 1 and an unused body pose, silently
+    switch PCA off at 45 components (so the head does the PCA itself), and print on loading.
     """
     arrays = {
         "v_template": model.v_template,
@@ -230,7 +238,7 @@ def _smplx_mano(model: HandModel) -> smplx.MANO:
     for module in mano.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             module.register_buffer(name, buffer, persistent=False)
-    # smplx walks along the parents one by one: on a GPU it would wait for it at each.
+    # smplx reads the parents one by one: on a GPU each read would wait for the device.
     parents = mano.parents
     del mano.parents
     mano.parents = parents

@@ -1,9 +1,9 @@
 """MANO's original pickle files, read as data: no code of the file or of any library runs.
 
 ``MANO_RIGHT.pkl`` was written by Python 2 with numpy, scipy and chumpy objects. Unpickling it the
-ordinary way needs chumpy (which no longer installs) and executes whatever the file names. Here
-:mod:`s2hand.files.pickles` reads it with passive stubs for the few classes that such files
-name, and arrays are built from what the stubs recorded.
+ordinary way needs chumpy (which no longer installs) and runs any function that the file names.
+Here :mod:`s2hand.files.pickles` reads it with passive stubs for the few classes that such files
+name, and arrays are built from the stubs' contents.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from s2hand.files import pickles
 from s2hand.files.pickles import Stub, read_pickle
 
 MAX_FILE_BYTES = 256 * 2**20
-"""MANO's files hold about 4 MB; anything much larger is not one of them."""
+"""MANO's files hold about 4 MB; a much larger file is something else."""
 
 
 class _SparseColumns(Stub):
@@ -30,7 +30,7 @@ class _Ch(Stub):
 
 
 class _Select(Stub):
-    """``chumpy.reordering.Select``: state {a, idxs, preferred_shape}, a pick from ``a`` raveled."""
+    """``chumpy.reordering.Select``: state {a, idxs, preferred_shape}, entries of ``a``."""
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
@@ -46,7 +46,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 def _selected(state: dict[str, Any]) -> np.ndarray:
-    """chumpy's ``Select``: ``a.ravel()[idxs]``, then ``preferred_shape`` if it has one."""
+    """chumpy's ``Select``: ``a.ravel()[idxs]``, then ``preferred_shape`` if set."""
     source, index = to_array(state["a"]).ravel(), to_array(state["idxs"]).ravel()
     if index.dtype.kind not in "iu" or (
         index.size and not 0 <= index.min() <= index.max() < source.size
@@ -89,7 +89,7 @@ def to_array(value: Any) -> np.ndarray:
 
 
 def read_mano_pickle(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a MANO pickle by key; entries that are no arrays (names, styles) are left out.
+    """The arrays of a MANO pickle by key; entries that are not arrays (names, styles) are left out.
 
     Raises :class:`ValueError` naming the file and the reason: too large, not a pickle, naming
     anything outside :data:`ALLOWED`, object arrays, or sizes that the bytes do not fill.

@@ -1,7 +1,7 @@
-"""MANO-shaped hand models read from files: the embedded open hand, ``.npz``, MANO's own ``.pkl``.
+"""MANO-shaped hand models read from files: the embedded open hand, ``.npz``, MANO's ``.pkl``.
 
-A model file is data, and is read as data: nothing in it can run (``allow_pickle=False`` for
-``.npz``, :mod:`s2hand.hand.mano_pickle` for ``.pkl``).
+A model file is read as data: nothing in it can run (``allow_pickle=False`` for ``.npz``,
+:mod:`s2hand.hand.mano_pickle` for ``.pkl``).
 """
 
 from __future__ import annotations
@@ -75,15 +75,15 @@ class HandModel:
     side: Side
     name: str
     hands_coeffs: np.ndarray | None = None
-    """[n, 45] the poses the components were learned from, if the file holds them."""
+    """[n, 45] the poses that the components were learned from, if the file holds them."""
     albedo: np.ndarray | None = None
     """[778, 3] RGB skin colour 0..1, if the file holds one."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that tell two hands apart: codes of one hand mean nothing on another.
+        """16 hex digits that identify the model: codes of one model mean nothing on another.
 
-        sha256 over the arrays that make vertices out of a code, as the float32 they are used in.
+        sha256 over the arrays that a code's vertices depend on, in float32.
         """
         digest = hashlib.sha256(self.side.encode())
         for array in (
@@ -105,12 +105,16 @@ def load_hand_model(
 ) -> HandModel:
     """Read a hand model: ``"open"`` (or None) is the embedded hand, else an .npz or MANO .pkl.
 
-    ``side`` is the hand that is wanted; a file of the other hand is refused. The published left
-    hand moves along x with the wrong sign when its shape changes: ``fix_left_shapedirs`` turns it
-    (no original file tells whether it needs this; what :func:`save_hand_model` wrote is settled).
+    A file of the other ``side`` is refused. The published left hand has the wrong sign in the x
+    components of its shape directions: ``fix_left_shapedirs`` negates them (original files do not
+    record whether they need this; files of :func:`save_hand_model` do).
 
-    Raises :class:`FileNotFoundError` with the way to get MANO, :class:`ValueError` naming the
-    file and what is wrong with it.
+    Raises :class:`FileNotFoundError` with instructions to get MANO, and :class:`ValueError` naming
+    the file and the problem.
+
+    >>> model = load_hand_model("open")
+    >>> model.v_template.shape, model.faces.shape
+    ((778, 3), (1538, 3))
     """
     if path is None or str(path) == "open":
         with as_file(files("s2hand.hand.assets") / OPEN_HAND) as asset:
@@ -168,7 +172,7 @@ def _checked(
     arrays: dict[str, np.ndarray], key: str, shape: tuple[int | None, ...], path: Path
 ) -> np.ndarray:
     if key not in arrays:
-        raise ValueError(f"{path}: no {key!r} in it; a hand model holds {', '.join(_REQUIRED)}")
+        raise ValueError(f"{path}: lacks {key!r}; a hand model holds {', '.join(_REQUIRED)}")
     array = arrays[key]
     fits = array.ndim == len(shape) and all(
         n in (None, m) for n, m in zip(shape, array.shape, strict=True)
@@ -185,23 +189,26 @@ def _model(
 ) -> HandModel:
     if side not in ("right", "left"):
         raise ValueError(f"side={side!r}: use 'right' or 'left'")
+    # Shapes and values of all arrays.
     content = {key: _checked(arrays, key, shape, path) for key, shape in _REQUIRED.items()}
     content |= {
         k: _checked(arrays, k, shape, path) for k, shape in _OPTIONAL.items() if k in arrays
     }
+    # Topology.
     faces, parents = content["f"], content["kintree_table"][0].copy()
     parents[0] = -1
     if faces.min() < 0 or faces.max() >= NUM_VERTICES:
         raise ValueError(f"{path}: f names vertices outside 0..{NUM_VERTICES - 1}")
     if parents.tolist() != list(MANO_PARENTS):
         raise ValueError(f"{path}: the joints' parents are {parents.tolist()}, not MANO's")
+    # The side follows from the direction of the middle finger.
     template, regressor = content["v_template"], content["J_regressor"]
     middle = (regressor @ template)[4] - (regressor @ template)[0]
     found: Side = "right" if middle[0] < 0 else "left"
     if found != side:
         raise ValueError(
             f"{path}: a {found} hand (its fingers point to {'-x' if found == 'right' else '+x'}), "
-            f"but a {side} hand is wanted. Give the other file; the network knows right hands only "
+            f"expected a {side} hand. Give the other file; the network is trained on right hands "
             "and sees left ones mirrored"
         )
     if side == "left" and fix_left_shapedirs and "left_shapedirs_settled" not in arrays:

@@ -1,4 +1,4 @@
-"""What a loss is, and the two ways in which every loss treats missing detections."""
+"""The base class of losses, and the two ways in which losses treat missing detections."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from s2hand.types import HandBatch, Prediction
 class Loss(nn.Module, ABC):
     """A term of the objective: a prediction and its batch to one unweighted number.
 
-    Weights live in :class:`s2hand.training.objective.Term` and nowhere else. A subclass declares
-    what it reads beside the hand and the detections; the objective refuses a batch that lacks it.
-    Buffers are not persistent: a checkpoint holds nothing of a loss.
+    Weights are in :class:`s2hand.training.objective.Term` only. A subclass declares its inputs
+    besides the hand and the detections; the objective refuses a batch that lacks one. Buffers are
+    not persistent: checkpoints hold nothing of a loss.
     """
 
     needs_render: ClassVar[bool] = False
     """Reads ``prediction.render``."""
     needs_labels: ClassVar[bool] = False
-    """Reads ``batch.labels``; every other term gets the batch without them."""
+    """Reads ``batch.labels``; all other terms get the batch without labels."""
     needs_estimate: ClassVar[bool] = False
     """Reads ``prediction.estimated_joints_2d``."""
     min_frames: ClassVar[int] = 1
-    """Frames that a window must hold."""
+    """Smallest number of frames in a window."""
 
     @abstractmethod
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
         """The unweighted term, over all clips and frames."""
 
     def diagnostics(self, prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
-        """Scalars worth a log beside the term's value, by name."""
+        """Further scalars to log, by name."""
         return {}
 
 
@@ -45,8 +45,8 @@ def weighted_mean(values: Float[Tensor, "*n"], weights: Float[Tensor, "*n"]) -> 
 
 
 def detected_keypoints(batch: HandBatch) -> Float[Tensor, "b t 21 2"]:
-    """Keypoints with zeros in place of undetected ones, which may hold anything, NaN included.
+    """Keypoints with zeros in place of undetected ones, which may hold any value, even NaN.
 
-    A weight of 0 alone would not hold them off: 0 * NaN is NaN.
+    A weight of 0 alone would not exclude them: 0 * NaN is NaN.
     """
     return torch.where(batch.confidence[..., None] > 0, batch.keypoints, 0.0)

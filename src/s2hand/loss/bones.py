@@ -14,7 +14,7 @@ MIN_LENGTH_PX = 1e-4
 
 
 def bone_directions(joints: Float[Tensor, "*n 21 2"]) -> Float[Tensor, "*n 20 2"]:
-    """Unit vectors from parent to child; shorter than 1 for bones under 1e-4 px, 0 for none."""
+    """Unit vectors from parent to child; shorter than 1 for bones under 1e-4 px, 0 at length 0."""
     vectors = bone_vectors(joints)
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / length.clamp_min(MIN_LENGTH_PX)
@@ -23,8 +23,8 @@ def bone_directions(joints: Float[Tensor, "*n 21 2"]) -> Float[Tensor, "*n 20 2"
 class BoneOrientation(Loss):
     """Squared difference of detected and projected unit bone vectors in 2D (S2HAND, form P).
 
-    Each bone counts with the product of its two joints' confidences; the mean is over all bones,
-    so a frame of uncertain detections weighs less. At most 4.
+    The weight of a bone is the product of its two joints' confidences; the mean is over all bones,
+    so frames of uncertain detections weigh less. At most 4.
     """
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""Agreement of the two 2D answers: the estimator's and the projected hand's."""
+"""Agreement of the estimated and the projected 2D joints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2hand.types import HandBatch, Prediction
 class Consistency2D(Loss):
     """Mean piecewise distance of J^est (last stage) and J^pro (S2HAND, 2D-3D consistency; form P).
 
-    Reads no detection: both branches correct each other where the detector is unsure. Pixels.
+    Uses no detections: the branches correct each other where the detector is unsure. Pixels.
     """
 
     needs_estimate = True

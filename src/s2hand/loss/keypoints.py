@@ -17,7 +17,7 @@ TIP_WEIGHT = 1.5
 def piecewise_distance(
     a: Float[Tensor, "*n 21 2"], b: Float[Tensor, "*n 21 2"]
 ) -> Float[Tensor, "*n 21"]:
-    """d = |a - b| in pixels as d^2 / 10 below 5 and d - 2.5 from there on: smooth, robust (P)."""
+    """d^2 / 10 for d = |a - b| below 5 pixels, d - 2.5 above: smooth and robust (P)."""
     distance = torch.linalg.vector_norm(a - b, dim=-1)
     return torch.where(distance < 5, distance.square() / 10, distance - 2.5)
 
@@ -26,7 +26,7 @@ class JointLocation(Loss):
     """Piecewise distance of detected and projected joints (S2HAND, joint location; constants P).
 
     The mean over joints, frames and clips with weights (confidence * k)^2, k = 2 for the wrist,
-    1.5 for fingertips, 1 else. Pixels of the crop.
+    1.5 for fingertips, 1 otherwise. Pixels of the crop.
     """
 
     importance: Tensor

@@ -16,8 +16,8 @@ class LaplacianSmoothness(Loss):
     """Mean distance of a vertex from the mean of its neighbours, metres (S2HAND, mesh Laplacian).
 
     P: the mean over vertices of |(L v)_i|. O: L = D^-1 A - I is uniform (Desbrun et al. 1999),
-    where the public code takes the cotangents of the first hand of each batch. No hand is at 0:
-    the open hand's mean pose is at 2.5 mm.
+    where the public code uses the cotangents of the first hand of each batch. No hand reaches 0:
+    the open hand's mean pose has 2.5 mm.
     """
 
     indices: Tensor

@@ -1,6 +1,6 @@
-"""The motion term of S2HAND(V): a hand joint turns smoothly within a short window.
+"""The motion term of S2HAND(V): a hand joint rotates smoothly within a short window.
 
-S: a constraint on joint rotations as quaternions. O: the exact forms, of which a run takes one.
+S: a constraint on joint rotations as quaternions. O: the exact forms, of which a run uses one.
 All are over the root and the 15 finger joints; q and -q count as the same rotation.
 """
 
@@ -25,9 +25,9 @@ from s2hand.types import HandBatch, Prediction
 class RotationLoss(Loss):
     """A motion term on angles: squared up to ``limit_deg``, linear beyond (Huber; O).
 
-    A model that takes the palm for the back of the hand in one frame turns the root by up to 180
-    degrees. Squared, these few turns outweigh the jitter of all fingers a hundred times, and what
-    they cost is keypoint accuracy. ``limit_deg=180`` squares everything.
+    A model that mistakes the palm for the back of the hand in one frame rotates the root by up to
+    180 degrees. Squared, these few rotations outweigh the jitter of all fingers a hundred times and
+    cost keypoint accuracy. ``limit_deg=180`` squares all angles.
     """
 
     def __init__(self, limit_deg: float = 6.0) -> None:
@@ -40,15 +40,15 @@ class RotationLoss(Loss):
         """rad^2 of the angle between two rotations, with a slope of at most twice the limit."""
         square = squared_angle(a, b)
         large = square > self.limit**2
-        angle = torch.where(large, square, 1.0).sqrt()  # no square root of 0, whose slope is not
+        angle = torch.where(large, square, 1.0).sqrt()  # sqrt has no finite slope at 0
         return torch.where(large, 2 * self.limit * angle - self.limit**2, square)
 
 
 class QuaternionSlerp(RotationLoss):
     """Cost of the angle of each inner frame to Slerp between its neighbours at distance k (O).
 
-    The mean over frames and joints for every k that the window holds, then over k. No cost to a
-    turn about a fixed axis at constant speed.
+    The mean over frames and joints for each k that fits into the window, then over k. A rotation
+    about a fixed axis at constant speed costs nothing.
     """
 
     min_frames = 3
@@ -71,8 +71,8 @@ class QuaternionVelocity(RotationLoss):
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
         """The mean over clips, inner frames and joints."""
         q = prediction.hand.quaternions
-        turns = quaternion_multiply(quaternion_conjugate(q[:, :-1]), q[:, 1:])
-        return self.cost(turns[:, :-1], turns[:, 1:]).mean()
+        steps = quaternion_multiply(quaternion_conjugate(q[:, :-1]), q[:, 1:])
+        return self.cost(steps[:, :-1], steps[:, 1:]).mean()
 
 
 class QuaternionGeodesic(RotationLoss):

@@ -1,4 +1,4 @@
-"""The names that the ``loss`` list of a configuration may hold."""
+"""Names for the ``loss`` list of a configuration."""
 
 from __future__ import annotations
 

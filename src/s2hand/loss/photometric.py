@@ -1,8 +1,8 @@
 """Rendered hand against the image, inside the rendered silhouette.
 
-The silhouette is soft and part of the graph, and means are over it (O): an edge moves out where it
-finds pixels of the hand's colour and in where it does not. With the public code's constant mask
-and mean over the frame a hand spreads over any brighter background.
+The silhouette is soft and part of the graph, and means are over it (O): an edge moves out at
+pixels of the hand's colour and in at others. With the public code's constant mask and mean over the
+frame, a hand spreads over any brighter background.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from s2hand.types import HandBatch, Prediction
 MIN_CONFIDENCE = 0.1
 """An image counts only if every keypoint is above this (P)."""
 PIXELS = (-3, -2, -1)
-"""Channels, rows and columns."""
+"""Dimensions of channels, rows and columns."""
 
 
 def resize_image(
     image: Float[Tensor, "b t 3 h w"], height: int, width: int
 ) -> Float[Tensor, "b t 3 height width"]:
-    """The same crop sampled at another resolution, without aliasing or shift."""
+    """Resample the crop at another resolution, without aliasing or shift."""
     if image.shape[-2:] == (height, width):
         return image
     resized = nn.functional.interpolate(
@@ -41,9 +41,9 @@ def image_weights(confidence: Float[Tensor, "b t 21"]) -> Float[Tensor, "b t"]:
 def compared_images(
     prediction: Prediction, batch: HandBatch
 ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b t 3 h w"], Float[Tensor, "b t"]]:
-    """I^re, I * S^re, and what to divide a sum over an image by for its mean inside S^re.
+    """I^re, I * S^re, and the number of values inside S^re, to divide a sum over an image by.
 
-    The divisor is the silhouette's area in pixels of the render, at least 1, times 3 channels.
+    That number is the silhouette's area in pixels of the render, at least 1, times 3 channels.
     """
     if prediction.render is None:
         raise ValueError("a photometric loss needs prediction.render, which is None")
@@ -68,7 +68,7 @@ class Photometric(Loss):
         return weighted_mean(error, image_weights(batch.confidence))
 
     def diagnostics(self, prediction: Prediction, batch: HandBatch) -> dict[str, Tensor]:
-        """``active_share``: the share of images whose weight is not 0."""
+        """``active_share``: the fraction of images whose weight is not 0."""
         return {"active_share": (image_weights(batch.confidence) > 0).float().mean()}
 
 

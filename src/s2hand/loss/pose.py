@@ -13,7 +13,7 @@ from s2hand.types import HandBatch, HandLayer, Prediction
 class JointAngleLimits(Loss):
     """Radians by which (twist, spread, bend) leave their limits, bend doubled (S2HAND; limits P).
 
-    The mean is over all joints and angles, so those within their limits count 0.
+    The mean is over all joints and angles; those within their limits count 0.
     """
 
     lower: Tensor
@@ -22,7 +22,7 @@ class JointAngleLimits(Loss):
 
     def __init__(self, hand: HandLayer) -> None:
         super().__init__()
-        # The method, not the module: the hand layer must not become a part of the loss.
+        # The method, not the module: the hand layer must not become a submodule of the loss.
         self.joint_angles = hand.joint_angles
         self.register_buffer("lower", hand.angle_limits[..., 0].clone(), persistent=False)
         self.register_buffer("upper", hand.angle_limits[..., 1].clone(), persistent=False)

@@ -1,7 +1,7 @@
 """The texture and shape term of S2HAND(V): one sequence shows one hand.
 
-S: texture and shape agree through a sequence. O: the exact form, and that the scale does too; the
-light is free to change.
+S: texture and shape are constant in a sequence. O: the exact form, and the constant scale; the
+light may change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def window_deviation(
 ) -> Float[Tensor, ""]:
     """Mean squared deviation of every frame from its window's confidence-weighted mean.
 
-    A frame weighs its mean confidence; a window without any detection has the plain mean.
+    A frame's weight is its mean confidence; a window without detections uses the plain mean.
     """
     weights = confidence.mean(-1)
     total = weights.sum(1, keepdim=True)

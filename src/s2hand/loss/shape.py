@@ -21,9 +21,9 @@ class ShapePrior(Loss):
 class ScalePrior(Loss):
     """| |J9 - J10| - target | in metres: the middle finger's first bone sets the size (S2HAND; P).
 
-    One image leaves size and distance open; the target belongs to the dataset and the hand model.
-    The two joints are those of the hand model's own convention, as the target is, whatever the
-    dataset calls joints: from one to another the bone differs by a tenth.
+    One image does not determine size and distance; the target depends on the dataset and the hand
+    model. The two joints follow the hand model's convention, as the target does, not the dataset's:
+    the bone differs by a tenth between conventions.
     """
 
     def __init__(self, target_m: float, hand: HandLayer | None = None) -> None:
@@ -31,12 +31,12 @@ class ScalePrior(Loss):
         if not target_m > 0:
             raise ValueError(f"target_m={target_m}: the bone's length in metres, about 0.03")
         self.target_m = target_m
-        self.own_joints = None if hand is None else hand.own_joints
+        self.native_joints = None if hand is None else hand.native_joints
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:
         """The mean over clips and frames."""
         joints = prediction.hand.joints
-        if self.own_joints is not None:
-            joints = self.own_joints(prediction.hand, batch.convention)
+        if self.native_joints is not None:
+            joints = self.native_joints(prediction.hand, batch.convention)
         length = torch.linalg.vector_norm(joints[..., 9, :] - joints[..., 10, :], dim=-1)
         return (length - self.target_m).abs().mean()

@@ -13,8 +13,8 @@ from s2hand.types import HandBatch, Prediction
 class JointsSupervised(Loss):
     """Mean distance to the labelled 3D joints in metres: our definition, for upper bounds only.
 
-    ``root_relative`` compares after both wrists are moved to the origin; without it the hand's
-    place in camera space counts too.
+    ``root_relative`` moves both wrists to the origin first; without it the position in camera space
+    counts too.
     """
 
     needs_labels = True

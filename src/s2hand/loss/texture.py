@@ -11,10 +11,11 @@ from s2hand.types import HandBatch, Prediction
 
 
 class TextureOutliers(Loss):
-    """Distance from the mean colour of entries beyond two deviations of it (S2HAND, form P).
+    """Distance from the mean colour of entries beyond two deviations (S2HAND, form P).
 
-    Mean and standard deviation are per image and channel; entries within count 0; the result is
-    the mean over all vertices and channels. Unweighted: the public code mistypes its confidence.
+    Mean and standard deviation are per image and channel; entries within two deviations
+    count 0; the result is the mean over all vertices and channels. Unweighted: the public code
+    mistypes its confidence.
     """
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""F-scores of hand meshes: how much of each surface lies near the other."""
+"""F-scores of hand meshes: the fraction of each surface near the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def f_scores(
 ) -> Float[Tensor, "n t"]:
     """F-score of every sample at each threshold (Knapitsch et al. 2017, Tanks and Temples).
 
-    Precision is the fraction of predicted points whose nearest true point lies closer (<) than the
+    Precision is the fraction of predicted points whose nearest true point is closer (<) than the
     threshold, recall the reverse; the score is their harmonic mean, 0 when both are 0. Points are
     in metres and computed in float64; the predictions are not aligned here.
     """

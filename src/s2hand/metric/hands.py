@@ -1,4 +1,4 @@
-"""The metrics of a hand, as validation and evaluation log them."""
+"""Metrics of hands for validation and evaluation."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ NAMES = (
     "error_2d_px",
     "error_2d_confident_px",
 )
-"""PA: Procrustes-aligned, joints and vertices each by themselves. RR: wrists put together, nothing
-else. ST: HO-3D's scale-translation alignment, by the wrist and the middle finger's base. MPJPE and
-MPVPE: mean distance of joints, of vertices. AUC: area under PCK of the PA joints, 0 to 50 mm. F:
-share of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are against the
-detections, over keypoints with confidence above 0 and above :data:`CONFIDENT`."""
+"""PA: Procrustes-aligned, joints and vertices separately. RR: wrists aligned, nothing else. ST:
+HO-3D's scale-translation alignment, by the wrist and the middle finger's base. MPJPE and MPVPE:
+mean distance of joints, of vertices. AUC: area under PCK of the PA joints, 0 to 50 mm. F: fraction
+of the surface within 5 or 15 mm, in camera space and PA. The 2D errors are against the detections,
+over keypoints with confidence above 0 and above :data:`CONFIDENT`."""
 
 CONFIDENT = 0.5
-"""Keypoints with more confidence than that are taken for seen, wherever a 2D error is reported."""
+"""Keypoints with more confidence count as seen in all reported 2D errors."""
 
 
 class HandMetrics(Metric):
-    """Means over all frames, held as one sum and one count per name: exact however data are split.
+    """Means over all frames, kept as a sum and a count per name: exact for any split of data.
 
-    A name whose truth never came (no labels, NaN vertices, nothing detected) is left out of
-    ``compute``. Frames whose joint labels are not finite count as unlabelled, their vertices, too.
+    ``compute`` leaves out names without any truth (no labels, NaN vertices, nothing detected).
+    Frames whose joint labels are not finite count as unlabelled, including their vertices.
     """
 
     full_state_update = False
@@ -56,11 +56,11 @@ class HandMetrics(Metric):
     mirrored: Tensor
     joint_sums: Tensor
     joint_errors_mm: Float[Tensor, "21 2"] | None
-    """Mean and standard deviation over frames of each joint's PA error, as of the last ``compute``
-    (over all processes); None where no joint was labelled."""
+    """Mean and standard deviation over frames of each joint's PA error, from the last ``compute``
+    (over all processes); None if no joint was labelled."""
 
     def __init__(self, mesh: bool = True) -> None:
-        """``mesh=False`` leaves out the F-scores, which take twenty times as long as the rest."""
+        """``mesh=False`` leaves out the F-scores, which take twenty times as long as all else."""
         super().__init__()
         self.mesh = mesh
         self._warned = False
@@ -82,9 +82,7 @@ class HandMetrics(Metric):
         finite &= prediction.hand.joints.isfinite().flatten(2).all(-1)
         if not finite.all():
             frames = batch.index[~finite].tolist()
-            raise ValueError(
-                f"predictions of frames {frames[:8]} are not finite: no metric of them"
-            )
+            raise ValueError(f"predictions of frames {frames[:8]} are not finite")
         self._add_2d(prediction, batch)
         if batch.labels is not None:
             self._add_joints(prediction, batch.labels)
@@ -112,11 +110,11 @@ class HandMetrics(Metric):
         self._add("rr_mpjpe_mm", 1000 * point_distances(root_align(predicted, true), true))
         scaled = scale_translation_align(predicted, true)
         self._add("st_mpjpe_mm", 1000 * point_distances(scaled, true))
-        # Every frame has all its joints, so the mean of the areas is the area of the mean curve.
+        # Frames have all joints, so the mean of the areas is the area of the mean curve.
         self._add("auc_pa_50mm", area_under_curve(within, thresholds))
 
     def _add_vertices(self, prediction: Prediction, labels: Labels) -> None:
-        # Of a mesh whose joints are not labelled neither place nor size is known.
+        # Without joint labels neither position nor size of a mesh is known.
         whole = labels.joints.isfinite().flatten(2).all(-1)[..., None, None]
         known = torch.where(whole, labels.vertices, torch.nan)
         predicted, true = _labelled(prediction.hand.vertices, known)
@@ -128,7 +126,7 @@ class HandMetrics(Metric):
                     self._add(name + suffix, scores)
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of every name of :data:`NAMES` that was met, float64 scalars."""
+        """The means of the names in :data:`NAMES` that have truth, float64 scalars."""
         frames = int(self.counts[NAMES.index("pa_mpjpe_mm")]) // len(JOINT_NAMES)
         if self.mirrored > 0 and not self._warned:
             self._warned = True

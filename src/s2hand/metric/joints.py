@@ -23,14 +23,14 @@ from s2hand.geometry.procrustes import (
 
 @dataclass(frozen=True)
 class PointProtocol:
-    """How a benchmark compares points: the alignment before distances, and the span of its AUC."""
+    """How a benchmark compares points: the alignment and the thresholds of its AUC."""
 
     align: Callable[[Tensor, Tensor], Tensor] | None
     """(prediction, target) to aligned prediction; None means Procrustes, which counts mirrors."""
     auc_mm: tuple[float, float] = (0.0, 50.0)
     """First and last threshold."""
     auc_steps: int = 100
-    """Thresholds, equally spaced, both ends counted."""
+    """Number of thresholds, equally spaced, including both ends."""
 
     def thresholds_m(self) -> Float[Tensor, " t"]:
         """The thresholds of the AUC in metres."""
@@ -57,7 +57,7 @@ PROTOCOLS: dict[str, PointProtocol] = {
         15,
     ),
 }
-"""Alignments by name. ``camera`` compares as it is; ``scale_translation`` is HO-3D's."""
+"""Alignments by name. ``camera`` aligns nothing; ``scale_translation`` is HO-3D's."""
 
 
 def point_distances(
@@ -86,8 +86,7 @@ def area_under_curve(
 def keypoint_median(distances: Float[Tensor, "n p"]) -> Float[Tensor, " p"]:
     """Median over samples, the mean of the middle two for an even count, ignoring NaN.
 
-    Our own, because torch.nanmedian takes the lower of the two and torch.nanquantile stops at 2^24
-    elements.
+    torch.nanmedian takes the lower of the two, and torch.nanquantile is limited to 2^24 elements.
     """
     ordered = distances.sort(0).values  # NaN last
     seen = distances.isfinite().sum(0, keepdim=True)
@@ -97,10 +96,10 @@ def keypoint_median(distances: Float[Tensor, "n p"]) -> Float[Tensor, " p"]:
 
 
 class PointErrors(Metric):
-    """Errors of joints or vertices as FreiHAND and HO-3D report them, from every distance seen.
+    """Errors of joints or vertices as FreiHAND and HO-3D report them, from all distances.
 
     ``compute`` gives ``mean_mm``, ``median_mm`` (per keypoint over the samples that show it, then
-    the mean over keypoints) and ``auc``; :meth:`distances_m` gives the rest. Joints and
+    the mean over keypoints) and ``auc``; :meth:`distances_m` gives the distances. Joints and
     vertices are aligned separately: use one metric for each.
     """
 
@@ -113,8 +112,8 @@ class PointErrors(Metric):
     ) -> None:
         """Compare 21 joints or 778 vertices under a protocol of :data:`PROTOCOLS`."""
         super().__init__()
-        # A process without samples sends an empty tensor of this type to the others; for the same
-        # reason the list holds flat tensors.
+        # A process without samples sends an empty tensor of this type to the others, which is also
+        # why the list holds flat tensors.
         self.set_dtype(torch.float64)
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol={protocol!r}; known: {', '.join(sorted(PROTOCOLS))}")
@@ -130,7 +129,7 @@ class PointErrors(Metric):
         target: Float[Tensor, "n p 3"],
         visible: Bool[Tensor, "n p"] | None = None,
     ) -> None:
-        """Add samples, metres; points not ``visible`` take part in the alignment only."""
+        """Add samples, metres; points that are not ``visible`` count in the alignment only."""
         wanted = (len(target), self.points, 3)
         if prediction.shape != wanted or target.shape != wanted:
             raise ValueError(
@@ -138,7 +137,7 @@ class PointErrors(Metric):
                 f"give both as [n, {self.points}, 3]"
             )
         if not (prediction.isfinite().all() and target.isfinite().all()):
-            raise ValueError("non-finite points: say which are missing with `visible`")
+            raise ValueError("non-finite points: mark missing ones with `visible`")
         prediction, target = prediction.double(), target.double()
         if self.protocol.align is None:
             aligned = procrustes_align(prediction, target, self.reflection)
@@ -152,7 +151,7 @@ class PointErrors(Metric):
         self.distances.append(distances.flatten())
 
     def distances_m(self) -> Float[Tensor, "n p"]:
-        """All distances seen so far, metres, NaN where a point was not visible."""
+        """All distances so far, metres, NaN where a point was not visible."""
         return dim_zero_cat(self.distances).unflatten(0, (-1, self.points))
 
     def compute(self) -> dict[str, Tensor]:

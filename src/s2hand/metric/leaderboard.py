@@ -1,7 +1,7 @@
 """Prediction files of the FreiHAND and HO-3D leaderboards.
 
-Both take ``pred.json`` = [joints of every frame, vertices of every frame], metres in camera space,
-in the order of the evaluation split, zipped flat for the upload.
+Both expect ``pred.json`` = [joints of every frame, vertices of every frame], metres in camera
+space, in the order of the evaluation split, zipped flat for the upload.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from s2hand.geometry.skeleton import (
 FREIHAND_FRAMES = 3960
 """Frames of FreiHAND's evaluation split."""
 HAND_SPAN_M = (0.05, 0.5)
-"""Median longest side of the joints' bounding box that a hand can have."""
+"""Plausible range of the median longest side of the points' bounding box."""
 MAX_APART_M = 0.2
-"""Between the centres of a hand's joints and of its vertices."""
+"""Largest distance between the centres of a hand's joints and of its vertices."""
 OPENGL = np.array([1.0, -1.0, -1.0])
-"""Between OpenCV axes and HO-3D's, either way."""
+"""Signs that convert OpenCV axes to HO-3D's and back."""
 OPENCV = "OpenCV axes (x right, y down, z forward)"
 _DECIMALS = 7  # a tenth of a micrometre, half the file size of full doubles
 
@@ -46,7 +46,7 @@ def write_freihand(
         path: where to write; replaced atomically.
         joints: camera space (OpenCV axes), metres, common order, evaluation order.
         vertices: of the same frames.
-        frames: how many the split has.
+        frames: number of frames in the split.
 
     Raises:
         ValueError: if a length, a value or the unit is wrong.
@@ -61,7 +61,7 @@ def write_ho3d(
     vertices: Float[np.ndarray, "n 778 3"],
     frames: int,
 ) -> None:
-    """Write HO-3D's ``pred.json`` (v2 and v3) in its own conventions.
+    """Write HO-3D's ``pred.json`` (v2 and v3) in HO-3D's conventions.
 
     Arguments and errors are those of :func:`write_freihand`; ``frames`` is the number of lines of
     ``evaluation.txt``. The file has OpenGL axes (x, -y, -z) for joints and vertices and HO-3D's
@@ -73,12 +73,12 @@ def write_ho3d(
 
 
 def check_hands(joints: np.ndarray, vertices: np.ndarray, frames: int, axes: str = OPENCV) -> None:
-    """Refuse joints and vertices (OpenCV axes, metres) that are no split's.
+    """Refuse joints and vertices (OpenCV axes, metres) that cannot be predictions of a split.
 
     Raises:
         ValueError: for shapes or a number of frames that do not fit, values that are not finite,
-            another unit, hands behind the camera (``axes`` says what is expected of the file), and
-            joints that lie elsewhere than the vertices.
+            another unit, hands behind the camera (``axes`` is for the message), and joints far from
+            the vertices.
     """
     wanted = {"joints": (frames, NUM_JOINTS, 3), "vertices": (frames, NUM_VERTICES, 3)}
     for name, values in (("joints", joints), ("vertices", vertices)):
@@ -105,13 +105,13 @@ def check_hands(joints: np.ndarray, vertices: np.ndarray, frames: int, axes: str
     apart = float(np.median(np.linalg.norm(joints.mean(1) - vertices.mean(1), axis=-1)))
     if apart > MAX_APART_M:
         raise ValueError(
-            f"joints and vertices lie {apart:.4g} m apart (median of their centres): give both in "
+            f"joints and vertices are {apart:.4g} m apart (median of their centres): give both in "
             "camera space"
         )
 
 
 def _json_lines(joints: np.ndarray, vertices: np.ndarray) -> Iterator[str]:
-    """The text frame by frame: a whole split as Python lists would need gigabytes."""
+    """The text frame by frame, since a whole split as Python lists would need gigabytes."""
     for opening, values, closing in (("[[", joints, "],\n"), ("[", vertices, "]]\n")):
         yield opening
         for i, frame in enumerate(values):

@@ -1,4 +1,4 @@
-"""How a hand moves through a sequence: acceleration, jitter, and whether it stays the same hand."""
+"""Motion of a hand through a sequence: acceleration error, jitter and constancy of the hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def second_difference(points: Float[Tensor, "b t p 3"]) -> Float[Tensor, "b t-2 
 
 
 def unbroken_triples(frames: Int[Tensor, "b t"], stride: int = 1) -> Bool[Tensor, "b t-2"]:
-    """Where three successive frame numbers lie ``stride`` apart: no cut, no missing frame."""
+    """Where three successive frame numbers are ``stride`` apart: no cut, no missing frame."""
     steps = frames.diff(dim=1) == stride
     return steps[:, :-1] & steps[:, 1:]
 
@@ -44,10 +44,10 @@ class MotionErrors(Metric):
         """Choose the frame of reference.
 
         Args:
-            alignment: ``camera`` as it is; ``root`` relative to the wrist; ``pa`` every frame
+            alignment: ``camera``: none; ``root``: relative to the wrist; ``pa``: each frame
                 Procrustes-aligned with its truth, which hides global motion.
             fps: frames per second of the recording.
-            stride: how many frames lie between two of a sequence.
+            stride: frames of the recording from one frame of a sequence to the next.
         """
         super().__init__()
         if alignment not in ("camera", "root", "pa"):
@@ -65,8 +65,8 @@ class MotionErrors(Metric):
     ) -> None:
         """Add b whole sequences in metres; overlapping windows would count their frames twice.
 
-        ``frames`` are frame numbers: triples across a cut do not count. Without them every row is
-        one unbroken run. Without a target only the jitter is known.
+        ``frames`` are frame numbers: triples across a cut do not count. Without them each row is
+        one unbroken run. Without a target only the jitter is computed.
         """
         if target is None and self.alignment == "pa":
             raise ValueError("alignment='pa' needs the true joints; use 'camera' or 'root'")
@@ -106,7 +106,7 @@ class MotionErrors(Metric):
 
 
 class SequenceConsistency(Metric):
-    """Whether a sequence shows one hand: standard deviations over time, averaged over sequences.
+    """Constancy of the hand: standard deviations over time, averaged over sequences.
 
     ``shape_sd`` of the 10 betas, ``bone_sd_mm`` of the 20 bone lengths, ``texture_sd`` of the
     vertex colours (0..1). Population deviations; 0 is a perfectly constant hand.

@@ -1,8 +1,8 @@
-"""What each benchmark reports, by name: alignment, points, span of the AUC, which frames count.
+"""Benchmarks by name: alignments, points, thresholds of the AUC, counted frames.
 
-Sources: the evaluation scripts of FreiHAND and HO-3D, the DexYCB toolkit, the two ways in which STB
-and RHD are published, and InterHand2.6M's script for single hands (its means are those of copies of
-it; that it puts the wrists together is from memory of the paper). How YouTube-3D-Hands is measured
+Sources: the evaluation scripts of FreiHAND and HO-3D, the DexYCB toolkit, the two published
+protocols of STB and RHD, and InterHand2.6M's script for single hands (its means follow copies of
+the script; the alignment of wrists follows the paper from memory). The protocol of YouTube-3D-Hands
 is ours. The comparisons themselves are :data:`s2hand.metric.joints.PROTOCOLS`.
 """
 
@@ -27,16 +27,16 @@ _KEY = "by_"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Which comparisons a benchmark makes; prefix of the results -> name in PROTOCOLS."""
+    """The comparisons of a benchmark: prefix of the results -> name in PROTOCOLS."""
 
     joints: Mapping[str, str]
     vertices: Mapping[str, str] = field(default_factory=dict)
-    """Of frames whose vertices are known."""
+    """For frames with known vertices."""
     f_scores: bool = False
     """F-scores at 5 and 15 mm of raw and of Procrustes-aligned vertices."""
     auc: bool = True
     partial: bool = False
-    """Frames count by the joints that are labelled, if the wrist is; otherwise only whole ones."""
+    """Count frames with a labelled wrist by their labelled joints; False: whole frames only."""
     both_hands: bool = False
     """The mean is over the 42 joints of a left and a right hand, each over its own frames."""
 
@@ -55,13 +55,12 @@ BENCHMARKS: dict[str, Benchmark] = {
 """By name. ``freihand``: camera space and PA, joints and mesh, AUC 0 to 50 mm. ``ho3d``: the same,
 and joints scaled and moved by the wrist and the middle finger's base. ``dexycb``: absolute,
 root-relative and PA joints; frames without labels do not count. ``stb_a``: scaled by the middle
-finger's first bone, put together at joint 0, AUC over linspace(0, 50 mm, 20)[8:]; ``stb_b``: scaled
-by wrist to middle finger's base, put together there, AUC over linspace(20, 50 mm, 15). The two are
-not comparable; of RHD both are published, so ``rhd`` gives both. ``interhand``: distances after the
-wrists are put together, over labelled joints, the mean over the 42 of both hands. ``rhd`` counts
-visible joints. ``youtube`` (our definition): Procrustes-aligned
-vertices, of meshes whose size is not known and was set to that of
-:data:`s2hand.data.recorded.youtube_labels.LABEL_RADIUS_M`."""
+finger's first bone, aligned at joint 0, AUC over linspace(0, 50 mm, 20)[8:]; ``stb_b``: scaled by
+wrist to middle finger's base, aligned there, AUC over linspace(20, 50 mm, 15). The two are not
+comparable; both are published for RHD, so ``rhd`` gives both. ``interhand``: distances after the
+wrists are aligned, over labelled joints, the mean over the 42 of both hands. ``rhd`` counts visible
+joints. ``youtube`` (our definition): Procrustes-aligned vertices of meshes whose unknown size was
+set to :data:`s2hand.data.recorded.youtube_labels.LABEL_RADIUS_M`."""
 
 
 class BenchmarkMetrics(Metric):
@@ -70,8 +69,8 @@ class BenchmarkMetrics(Metric):
     ``mpjpe_mm`` and ``mpvpe_mm`` are means over points of the means over frames, in millimetres;
     ``auc_joints_0_50mm`` and ``auc_mesh_0_50mm`` areas under PCK between those thresholds, 0 to 1;
     ``f5`` and ``f15`` fractions. Prefixes: none in camera space, ``pa_`` Procrustes-aligned,
-    ``rr_`` root-relative, ``st_`` scale and translation, ``root0_`` and ``root9_`` scaled and put
-    together at that joint.
+    ``rr_`` root-relative, ``st_`` scale and translation, ``root0_`` and ``root9_`` scaled and
+    aligned at that joint.
     """
 
     full_state_update = False
@@ -87,7 +86,7 @@ class BenchmarkMetrics(Metric):
         self.vertices = _errors(_VERTICES, self.benchmark.vertices)
         scores = torch.zeros(2 * len(F_SCORE_THRESHOLDS_M), dtype=torch.float64)
         self.add_state("f_totals", scores, dist_reduce_fx="sum")
-        # With joints, with vertices: over all processes, so that all of them compute the same.
+        # Frames with joints, with vertices; over all processes, so that all compute the same.
         self.add_state("frames", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(
@@ -101,20 +100,22 @@ class BenchmarkMetrics(Metric):
     ) -> None:
         """Add frames: metres, camera space, common order; NaN in the truth where it is unknown.
 
-        Joints that are not ``visible`` are aligned, but not counted; ``left`` are left hands, where
-        a benchmark tells them apart.
+        Joints that are not ``visible`` are aligned but not counted. ``left`` marks left hands, for
+        benchmarks that separate them.
         """
+        # Joints of frames with the required labels.
         known = true_joints.isfinite().all(-1)
         kept = known[:, _ROOT] if self.benchmark.partial else known.all(-1)
         counted = known if visible is None else known & visible
         points, truth, counted = joints[kept], true_joints[kept].nan_to_num(), counted[kept]
         if self.benchmark.both_hands:
             side = (torch.zeros_like(kept) if left is None else left)[kept]
-            points = root_align(points, truth)  # of each hand its own
+            points = root_align(points, truth)  # each hand at its own wrist
             points, truth, counted = (_both(x, side) for x in (points, truth, counted))
         self._add(0, self.joints, points, truth, counted)
         if vertices is None or true_vertices is None or not self.benchmark.vertices:
             return
+        # Meshes of frames with all vertices labelled.
         known = true_vertices.isfinite().all(-1)
         kept = known.all(-1)
         vertices, true_vertices = vertices[kept].double(), true_vertices[kept].double()
@@ -132,7 +133,7 @@ class BenchmarkMetrics(Metric):
             metric.update(points, truth, counted)  # type: ignore[operator]
 
     def compute(self) -> dict[str, Tensor]:
-        """Every result whose truth was met, float64 scalars."""
+        """The results that have truth, float64 scalars."""
         results = {}
         kinds = (("mpjpe", "joints", self.joints), ("mpvpe", "mesh", self.vertices))
         for seen, (mean, area, errors) in zip(self.frames.tolist(), kinds, strict=True):
@@ -162,7 +163,7 @@ def _both(values: Shaped[Tensor, "n 21 *d"], left: Bool[Tensor, " n"]) -> Tensor
 
 
 def _errors(points: int, comparisons: Mapping[str, str]) -> nn.ModuleDict:
-    """A metric for each comparison; a key must not be empty, so each has ``_KEY`` before it."""
+    """A metric for each comparison; each key starts with ``_KEY``, since it must not be empty."""
     return nn.ModuleDict({_KEY + p: PointErrors(points, how) for p, how in comparisons.items()})
 
 
@@ -170,7 +171,7 @@ def benchmark(name: str) -> Benchmark:
     """A benchmark by name.
 
     Raises:
-        ValueError: for an unknown one, naming those there are.
+        ValueError: for an unknown name; the message lists the known ones.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"protocol={name!r}; known: {', '.join(BENCHMARKS)}")

@@ -1,4 +1,4 @@
-"""The video metrics as validation and evaluation log them, from frames in any batches."""
+"""Video metrics for validation and evaluation, from frames in any order and batches."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MOTION: dict[str, MotionAlignment] = {
     "jitter_camera": "camera",
     "true_jitter_root": "root",
 }
-"""Motion metrics and their alignment. ``true_jitter_root`` is that of the labels: a hand that never
-moves has about this acceleration error, so read the error beside the position errors."""
+"""Motion metrics and their alignment. ``true_jitter_root`` is the jitter of the labels: a
+static prediction has about this acceleration error, so compare it with the position errors too."""
 UNITS = ("mm_frame2", "mm_s2")
 _SHORTEST = 3
 _PARTS = {"index": 1, "joints": 63, "truth": 63, "shape": 10, "texture": 2334}
@@ -34,44 +34,44 @@ _PARTS = {"index": 1, "joints": 63, "truth": 63, "shape": 10, "texture": 2334}
 
 @dataclass(frozen=True)
 class SequenceResult:
-    """What was measured on one unbroken run of frames."""
+    """The metrics of one unbroken run of frames."""
 
     first: int
     """Index of its first frame in the dataset."""
     frames: int
-    """How many of its frames were seen."""
+    """Number of its frames that were added."""
     pa_mpjpe_mm: float | None
     """None without labels."""
     values: dict[str, Tensor]
-    """The metrics of :meth:`SequenceMetrics.compute`, as far as this run gives them."""
+    """The metrics of :meth:`SequenceMetrics.compute` that this run has."""
 
 
 class SequenceMetrics(Metric):
     """Motion errors and consistency over the unbroken runs of frames of a dataset.
 
-    ``segments`` and ``fps`` say which frames follow each other and how fast; set them before
-    ``compute``. Runs of fewer than three frames do not count, and frames without finite labels
-    break the runs of what reads labels.
+    ``segments`` (successive frames) and ``fps`` must be set before ``compute``. Runs of fewer than
+    three frames do not count, and frames without finite labels break the runs for metrics that
+    read labels.
 
-    Every frame seen is kept until ``reset``: 10 kB on the metric's device, nine tenths of it
-    texture (10 000 frames: 0.1 GB). Over processes every one gathers all of them.
+    Each frame is kept until ``reset``: 10 kB on the metric's device, nine tenths of it texture
+    (10 000 frames: 0.1 GB). With several processes, each one gathers all frames.
     """
 
     full_state_update = False
     rows: list[Tensor]
     results: list[SequenceResult]
-    """One for each run, as of the last ``compute``."""
+    """One for each run, from the last ``compute``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.segments: Sequence[Sequence[int]] = ()
         self.fps: float | None = None
         self.results = []
-        # Flat float32 (exact for indices below 2^24): what a process without frames sends is too.
+        # Flat float32 (exact for indices below 2^24), like the tensor of a process without frames.
         self.add_state("rows", [], dist_reduce_fx="cat")
 
     def update(self, prediction: Prediction, batch: HandBatch) -> None:
-        """Keep joints, betas and texture of every frame."""
+        """Keep joints, betas and texture of each frame."""
         hand = prediction.hand
         truth = torch.nan * hand.joints if batch.labels is None else batch.labels.joints
         parts = (batch.index, hand.joints, truth, hand.code.shape, hand.code.texture)
@@ -79,11 +79,11 @@ class SequenceMetrics(Metric):
         self.rows.append(torch.cat([part.float().reshape(n, -1) for part in parts], 1).flatten())
 
     def compute(self) -> dict[str, Tensor]:
-        """Every metric that the frames seen can give, float64 scalars: ``<name>_<unit>``.
+        """All metrics that the frames determine, float64 scalars: ``<name>_<unit>``.
 
         The names are those of :data:`MOTION`, in mm/frame^2 and with a frame rate in mm/s^2, and
-        those of :class:`SequenceConsistency`; each is the mean over the runs that give it. The runs
-        one by one are left in :attr:`results`.
+        those of :class:`SequenceConsistency`; each is the mean over the runs that have it. The
+        single runs are stored in :attr:`results`.
         """
         index, frames = self._frames()
         self.results = []
@@ -111,7 +111,7 @@ class SequenceMetrics(Metric):
         ]
 
     def _frames(self) -> tuple[Int[np.ndarray, " n"], Float[Tensor, "n d"]]:
-        """Sorted indices of the frames seen, each once, and what is known of them."""
+        """Sorted, unique indices of the frames, and their rows."""
         width = sum(_PARTS.values())
         rows = dim_zero_cat(self.rows).cpu() if len(self.rows) else torch.empty(0)
         rows = rows.view(-1, width)
@@ -125,7 +125,7 @@ def _measure(
     numbers: Int[np.ndarray, " t"],
     fps: float | None,
 ) -> SequenceResult:
-    """One run of frames; ``numbers`` are positions within it, so that a missing frame is a cut."""
+    """One run of frames; ``numbers`` are positions within it, so a missing frame is a cut."""
     joints, truth, shape, texture = rows.split(list(_PARTS.values())[1:], 2)
     joints, truth = joints.unflatten(2, (21, 3)), truth.unflatten(2, (21, 3))
     motion = {name: MotionErrors(how, fps) for name, how in MOTION.items()}
@@ -146,7 +146,7 @@ def _add_motion(
     truth: Float[Tensor, "1 t 21 3"],
     numbers: Int[Tensor, "1 t"],
 ) -> float | None:
-    """Add one run; its PA-MPJPE in mm where it has labels."""
+    """Add one run; returns its PA-MPJPE in mm if it has labels."""
     metrics["jitter_camera"].update(joints, frames=numbers)
     metrics["jitter_root"].update(joints, frames=numbers)
     known = truth.isfinite().flatten(2).all(-1)[0]

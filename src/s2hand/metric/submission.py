@@ -1,4 +1,4 @@
-"""Prediction files, read as the leaderboards do, and refused where a score would mean nothing.
+"""Prediction files, read as the leaderboards read them, and refused if a score is meaningless.
 
 :mod:`s2hand.metric.leaderboard` writes them.
 """
@@ -25,10 +25,11 @@ from s2hand.geometry.skeleton import (
 from s2hand.metric.leaderboard import OPENCV, OPENGL, check_hands
 
 MAX_BYTES = 2**31
-"""HO-3D v3 takes 0.6 GB."""
+"""Largest file; HO-3D v3 needs 0.6 GB."""
 AXES = {"freihand": OPENCV, "ho3d": "HO-3D's axes (x right, y up, the hand at negative z)"}
-"""Of the files, by form."""
-_KNOWN_ORDERS = ("common", "ho3d", "rhd", "interhand")  # STB's has whole fingers swapped: as long
+"""Axes of the files, by form."""
+# Not STB's order: it swaps whole fingers, which leaves bone lengths unchanged.
+_KNOWN_ORDERS = ("common", "ho3d", "rhd", "interhand")
 _ORDERS = {"freihand": "common", "ho3d": "ho3d"}
 
 
@@ -39,14 +40,14 @@ def read_predictions(
 
     Args:
         path: ``pred.json``, or a zip that holds nothing else.
-        form: ``freihand`` or ``ho3d``: whose axes and joint order it has.
-        frames: how many the split has.
+        form: ``freihand`` or ``ho3d``: the file's axes and joint order.
+        frames: number of frames in the split.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file and what is wrong: no list of two lists, shapes, lengths, values
-            that are not finite, the unit, the axes, the order of joints, or meshes that lie
-            elsewhere than the joints.
+        FileNotFoundError: if the file does not exist.
+        ValueError: naming the file and the problem: not a list of two lists, shapes, lengths,
+            values that are not finite, the unit, the axes, the order of joints, or meshes far from
+            the joints.
     """
     path = Path(path)
     if form not in AXES:
@@ -54,14 +55,14 @@ def read_predictions(
     text = _read_text(path)
     outer = re.match(r"\s*\[", text)
     if outer is None:
-        raise ValueError(f"{path} is no list of [joints of every frame, vertices of every frame]")
+        raise ValueError(f"{path} is not a list of [joints of all frames, vertices of all frames]")
     joints, end = json_rows(text, f"{path}, joints", (NUM_JOINTS, 3), start=outer.end())
     comma = re.compile(r"\s*,").match(text, end)
     if comma is None:
         raise ValueError(f"{path} ends after the joints; a list of vertices must follow")
     vertices, end = json_rows(text, f"{path}, vertices", (NUM_VERTICES, 3), start=comma.end())
     if not re.compile(r"\s*\]\s*\Z").match(text, end):
-        raise ValueError(f"{path}: something follows the vertices; it must hold two lists and end")
+        raise ValueError(f"{path}: unexpected text after the vertices; it must hold two lists only")
     if form == "ho3d":
         joints, vertices = from_ho3d(joints, vertices)
     try:
@@ -100,7 +101,7 @@ def _read_text(path: Path) -> str:
 
 
 def _check_order(joints: np.ndarray, form: str) -> None:
-    """In the right order of joints the skeleton is short: bones join neighbours."""
+    """Refuse another order of joints; the right one has the shortest bones in total."""
     given = torch.from_numpy(joints)[:, list(inverse_order(TO_COMMON[_ORDERS[form]]))]
     lengths = {
         name: float(bone_lengths(given[:, list(TO_COMMON[name])]).sum(-1).median())

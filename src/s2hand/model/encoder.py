@@ -1,8 +1,8 @@
 """The image encoder: any timm features model, with frozen stages whose maps can be cached.
 
 A timm model made with ``features_only`` is a chain of steps, some of which emit a feature map. The
-encoder runs that chain, so it can stop after the frozen steps (their maps do not change while
-training and may be computed once for a whole dataset) and go on from there later.
+encoder runs that chain, so it can stop after the frozen steps (their maps do not change during
+training and may be computed once for a whole dataset) and continue from there later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Weights = Literal["none", "hub", "offline"]
 
 
 class EncoderWeightsError(RuntimeError):
-    """Pretrained weights were asked for and cannot be had."""
+    """Requested pretrained weights are not available."""
 
 
 class Encoder(nn.Module):
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
             ``offline`` = ImageNet weights from the pip package of the extra ``offline-weights``
             (for ``tf_efficientnet_lite0`` only).
         strides: the strides whose maps :meth:`forward` returns, e.g. ``(4, 32)``.
-        frozen_stride: every step up to the map of this stride is frozen, batch norm included;
+        frozen_stride: all steps up to the map of this stride are frozen, batch norm included;
             0 freezes nothing.
         input_px: images are resampled to this side first.
     """
@@ -73,11 +73,11 @@ class Encoder(nn.Module):
         self._emitted = emitted[:end]
         self.frozen_stride = frozen_stride
         self.to(memory_format=torch.channels_last)
-        self.train()  # modules are born in training mode, where batch norm would learn
+        self.train()  # modules start in training mode, where batch norm would learn
 
     @property
     def cached_strides(self) -> tuple[int, ...]:
-        """Strides of the maps that :meth:`frozen_maps` gives, shallow to deep."""
+        """Strides of the maps of :meth:`frozen_maps`, shallow to deep."""
         wanted = {s for s in self.strides if s <= self.frozen_stride}
         if self.trainable and self.frozen_stride:
             wanted.add(self.frozen_stride)
@@ -100,7 +100,7 @@ class Encoder(nn.Module):
     def frozen_maps(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """The frozen steps' maps, for caching, in the order of :attr:`cached_strides`.
 
-        The images may lie on another device: a cache is computed when the model has its own.
+        The images may be on another device, as when a cache is computed.
         """
         with torch.no_grad():
             _, maps = self._run(self.frozen, 0, self._prepare(image.to(self.mean.device)))
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
     def forward(
         self, image: Float[Tensor, "n 3 h w"], features: tuple[Tensor, ...] | None = None
     ) -> dict[int, Tensor]:
-        """Maps by stride; ``features`` replaces the frozen steps' work by their cached maps."""
+        """Maps by stride; ``features`` are cached maps that replace the frozen steps."""
         if features is None:
             if self.frozen_stride:
                 features = self.frozen_maps(image)
@@ -162,7 +162,7 @@ def _create(name: str, weights: Weights) -> Any:
     except RuntimeError as error:
         if "Unknown model" not in str(error):
             raise
-        raise ValueError(f"timm knows no model {name!r}; see timm.list_models()") from error
+        raise ValueError(f"timm has no model {name!r}; see timm.list_models()") from error
     except Exception as error:
         if weights != "hub":
             raise
@@ -215,6 +215,6 @@ def _steps(network: Any, strides: Sequence[int]) -> tuple[list[nn.Module], list[
         level = {name: strides[int(i)] for i, name in enumerate(layers)}
         return list(network.values()), [level.get(name, 0) for name in network]
     raise ValueError(
-        f"timm's {type(network).__name__} is no plain chain of stages; choose a model of the "
+        f"timm's {type(network).__name__} is not a plain chain of stages; choose a model of the "
         "EfficientNet, MobileNet, ResNet or ConvNeXt families"
     )

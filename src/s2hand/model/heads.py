@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from s2hand.geometry.skeleton import NUM_VERTICES
 
 LAST_STD = 1e-3
-"""Standard deviation of every last layer's weights (public implementation): training starts at the
+"""Standard deviation of the last layers' weights (public implementation): training starts near the
 initial values below."""
 SCALE_START = 0.95
 DEPTH_START_M = 0.65
@@ -19,7 +19,7 @@ NUM_LIGHT = 11
 
 
 def small_mlp(inputs: int, outputs: int, hidden: int = 128, bias: float = 0.0) -> nn.Sequential:
-    """Two linear layers, the last one starting near zero plus a constant."""
+    """Two linear layers; the output starts near a constant."""
     last = nn.Linear(hidden, outputs)
     nn.init.normal_(last.weight, std=LAST_STD)
     nn.init.constant_(last.bias, bias)

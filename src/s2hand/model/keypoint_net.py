@@ -16,7 +16,7 @@ class Estimate(NamedTuple):
 
     joints: Float[Tensor, "n 21 2"]
     peak: Float[Tensor, "n 21"]
-    """Largest value of each normalised heat map: near 1 when the estimator is sure."""
+    """Largest value of each normalised heat map: near 1 if the estimator is sure."""
 
 
 def soft_argmax(maps: Float[Tensor, "n 21 h w"]) -> Estimate:
@@ -64,7 +64,7 @@ class Hourglass(nn.Module):
 
 
 class HourglassEstimator(nn.Module):
-    """Stacked hourglasses on the image with supervision of every stack (public implementation)."""
+    """Stacked hourglasses on the image, each supervised (public implementation)."""
 
     strides: tuple[int, ...] = ()
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the block; every part then gets back the mode it had."""
+    """Evaluation mode for the block; afterwards each part has its previous mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -22,7 +22,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def freeze_batch_norm(module: nn.Module) -> None:
-    """Put batch normalisation into evaluation mode: statistics stay, scales and shifts learn."""
+    """Put batch norms into evaluation mode: statistics are fixed, scales and shifts learn."""
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             part.eval()

@@ -1,4 +1,4 @@
-"""Two networks, one interface: ``S2HandNetwork`` (the papers') and ``CompactNetwork`` (ours)."""
+"""``S2HandNetwork`` (the papers') and ``CompactNetwork`` (ours), with one interface."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KeypointNet = Literal["hourglass", "light", "none"]
 
 
 class RawCodes(NamedTuple):
-    """What a network says of one image: values by name, and the 2D estimates of every stage."""
+    """A network's output for images: values by name, and the 2D estimates of each stage."""
 
     values: dict[str, Tensor]
     estimates: list[Estimate]
@@ -81,8 +81,8 @@ class CompactNetwork(CodeNetwork):
     """A small trainable neck on frozen ImageNet features (ours), for machines without GPU.
 
     The frozen maps (strides 8 and 16) can be cached, after which a step costs a few small
-    convolutions. The 2D estimates and their peak values enter the regressor, detached: where the
-    joints are seen is most of what the pose needs.
+    convolutions. The 2D estimates and their peak values enter the regressor, detached: the pose
+    depends mostly on the 2D positions of the joints.
     """
 
     def __init__(
@@ -105,26 +105,29 @@ class CompactNetwork(CodeNetwork):
         )  # fmt: skip
         neck = {8: width, 16: 2 * width}
         self.keypoints = _estimator(keypoint_net, neck, width)
-        seen = 63 if self.keypoints is not None else 0
-        self.trunk = _linear_bn(64 * 16 + seen, 512)
-        self.geometry = GeometryHead(512 + seen, num_pose)
+        estimated = 63 if self.keypoints is not None else 0
+        self.trunk = _linear_bn(64 * 16 + estimated, 512)
+        self.geometry = GeometryHead(512 + estimated, num_pose)
         self.texture = TextureHead(channels[8])
         self.to(memory_format=torch.channels_last)  # 1.6 times faster on a CPU
 
     def forward(self, image: Tensor, features: tuple[Tensor, ...] | None = None) -> RawCodes:
         """See :class:`CodeNetwork`."""
+        # Neck on the frozen maps.
         maps = self.encoder(image, features)
         fine = self.fine(maps[8])
         middle = self.middle(self.down(fine) + self.coarse(maps[16]))
         pooled = self.top(middle)
+        # 2D joints and their peaks, as further inputs of the regressor.
         estimates = []
-        seen = pooled[:, :0]
+        estimated = pooled[:, :0]
         if self.keypoints is not None:
             estimates = self.keypoints(image, {8: fine, 16: middle})
             last = estimates[-1]
-            seen = torch.cat([(last.joints - 0.5).flatten(1), last.peak], 1).detach()
-        x = self.trunk(torch.cat([pooled, seen], 1))
-        values = self.geometry(torch.cat([x, seen], 1)) | self.texture(maps[8])
+            estimated = torch.cat([(last.joints - 0.5).flatten(1), last.peak], 1).detach()
+        # Regressor of the code.
+        x = self.trunk(torch.cat([pooled, estimated], 1))
+        values = self.geometry(torch.cat([x, estimated], 1)) | self.texture(maps[8])
         return RawCodes(values, estimates)
 
 

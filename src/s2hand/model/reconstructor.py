@@ -1,4 +1,4 @@
-"""From a batch to a prediction: network, hand, camera and renderer in one place."""
+"""From a batch to a prediction: network, hand, camera and renderer."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from s2hand.render.scene import HandRenderer
 from s2hand.types import Camera, HandBatch, HandCode, Prediction
 
 REFERENCE_FOCAL_PX = 500.0
-"""Focal length, in pixels of a 224 crop, that the translation code is stated for under
+"""Focal length, in pixels of a 224 crop, that the translation code refers to under
 ``camera="crop"``; near FreiHAND's median of 492."""
 
 
 class Reconstructor(nn.Module):
-    """Everything between a :class:`HandBatch` and a :class:`Prediction`; time is folded here only.
+    """Maps a :class:`HandBatch` to a :class:`Prediction`; time is folded here only.
 
     Args:
         network: images to raw codes.
         hand: codes to a posed hand.
         renderer: posed hand to pixels.
-        camera: ``paper``: rotation and translation are said in the camera's own frame (S2HAND);
-            ``crop``: in the frame of a virtual camera that looks through the crop's centre with a
-            reference focal length, and then moved into the camera's (our definition). They agree
-            for a crop centred on the principal point at the reference focal length; for crops cut
-            from anywhere in a picture only the second can be known from the crop.
-        base_rotation_deg: axis-angle in degrees that a zero rotation code stands for.
+        camera: the frame of the rotation and translation codes. ``paper``: the camera's (S2HAND);
+            ``crop``: that of a virtual camera that looks through the crop's centre with a reference
+            focal length, then moved into the camera's (our definition). They agree for a crop
+            centred on the principal point at the reference focal length. For crops from other
+            places only the second can be inferred from the crop.
+        base_rotation_deg: axis-angle in degrees of a zero rotation code.
     """
 
     base: Tensor
@@ -60,11 +60,11 @@ class Reconstructor(nn.Module):
         self.register_buffer("base", axis_angle_to_quaternion(base), persistent=False)
 
     def encode(self, batch: HandBatch) -> tuple[HandCode, tuple[Tensor, ...]]:
-        """The code of every frame, and J^est of every stage in pixels of the crop [b, t, 21, 2]."""
+        """The code of each frame, and J^est of each stage in pixels of the crop [b, t, 21, 2]."""
         b, t = batch.confidence.shape[:2]
         flat = batch.unlabelled().fold()
         raw: RawCodes = self.network(flat.image, flat.features)
-        # Geometry is float32 under any mixed precision: pixels of a hand 0.6 m away need it.
+        # Geometry stays float32 under mixed precision, for pixel accuracy of a hand 0.6 m away.
         values = {name: value.float() for name, value in raw.values.items()}
         code = self._place(values, flat.camera).unfold(b, t)
         size = batch.camera.crop_px
@@ -84,8 +84,10 @@ class Reconstructor(nn.Module):
         convention: str | None = None,
         left: Bool[Tensor, "b t"] | None = None,
     ) -> Prediction:
-        """Pose, project and (on demand) render a code; joints in the hand's own or a named
-        convention (``batch.convention``, of ``batch.left`` hands)."""
+        """Pose, project and (on demand) render a code.
+
+        Joints follow the hand's or a named convention (``batch.convention``, ``batch.left``).
+        """
         with torch.autocast(code.pose.device.type, enabled=False):
             hand = self.hand(code, convention, left)
             joints_2d = project(hand.joints, camera.intrinsics)
@@ -119,12 +121,12 @@ class Reconstructor(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         if self.camera == "paper":
             return rotation, translation
-        view, focal = crop_camera(camera.intrinsics, camera.crop_px)
-        # The reference hand subtends the same part of the crop whatever the crop's focal length.
+        rotated, focal = crop_camera(camera.intrinsics, camera.crop_px)
+        # The reference hand fills the same part of the crop at any focal length of the crop.
         ratio = focal / (REFERENCE_FOCAL_PX * camera.crop_px / 224)
         depth = (translation[:, 2] * ratio)[:, None]
         moved = torch.cat([translation[:, :2], depth], 1)
         return (
-            quaternion_multiply(matrix_to_quaternion(view), rotation),
-            (view @ moved[..., None])[..., 0],
+            quaternion_multiply(matrix_to_quaternion(rotated), rotation),
+            (rotated @ moved[..., None])[..., 0],
         )

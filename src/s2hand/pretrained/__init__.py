@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 PRETRAINED = "pretrained"
-"""Wherever a checkpoint is asked for, this name stands for the one that ships."""
+"""The name of the shipped checkpoint, accepted in place of a checkpoint's path."""
 
 
 def shipped_checkpoint() -> Path:
-    """Where it lies."""
+    """Its path."""
     return Path(str(files(__name__).joinpath("open_hand.ckpt")))

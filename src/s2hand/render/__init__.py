@@ -1,1 +1,1 @@
-"""The differentiable renderer: one meaning, a CPU (numba) and a CUDA (nvdiffrast) backend."""
+"""The differentiable renderer, with a CPU (numba) and a CUDA (nvdiffrast) backend."""

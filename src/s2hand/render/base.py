@@ -1,4 +1,4 @@
-"""What a rasterizer is to the rest of the package."""
+"""The interface of rasterizers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Rasterizer(Protocol):
     """Draws triangle meshes that share their faces, differentiable in positions and attributes.
 
     Visibility follows OpenGL without back-face culling; a face is antialiased at its silhouettes
-    (Laine et al. 2020), which is where the gradient of coverage comes from. Depth has to be one of
-    the attributes: the z of positions decides visibility only and gets no gradient.
+    (Laine et al. 2020), which gives the gradient of coverage. Depth has to be one of the
+    attributes: the z of positions is used for visibility only and gets no gradient.
     """
 
     def __call__(
@@ -24,5 +24,5 @@ class Rasterizer(Protocol):
         height: int,
         width: int,
     ) -> Float[Tensor, "n h w c"]:
-        """Clip-space positions (y = -1 is row 0) and what to interpolate; zero where empty."""
+        """Draw attributes at clip-space positions (y = -1 is row 0); zero where empty."""
         ...

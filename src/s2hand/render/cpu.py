@@ -18,17 +18,17 @@ from torch.autograd.function import once_differentiable
 from s2hand.render import kernels
 
 AREA_FLOOR = 1e-6
-"""Keeps interior gradients of faces seen from the edge bounded, as nvdiffrast does; see kernels."""
+"""Bounds the interior gradients of faces seen from the edge, as nvdiffrast does; see kernels."""
 
 
 class CpuRasterizer:
     """A :class:`~s2hand.render.base.Rasterizer` for tensors in main memory.
 
     ``threads`` (default: torch's number of threads, 1 in a ``DataLoader`` worker) share the images
-    of a batch; the result has the same bits for every number. Coordinates and gradients are
-    computed in float64; float32 and float64 attributes keep their type. Broken vertices (NaN,
-    infinite, beyond 1e6) hide the faces that use them and get no gradient. Compiled kernels are
-    cached beside this file or where NUMBA_CACHE_DIR says.
+    of a batch; the result does not depend on the number, to the bit. Coordinates and gradients are
+    computed in float64; float32 and float64 attributes keep their type. Faces with broken vertices
+    (NaN, infinite, beyond 1e6) are not drawn, and these vertices get no gradient. Compiled kernels
+    are cached beside this file or in NUMBA_CACHE_DIR.
     """
 
     def __init__(self, threads: int | None = None, area_floor: float = AREA_FLOOR) -> None:
@@ -61,7 +61,7 @@ class CpuRasterizer:
 
 @dataclass(frozen=True)
 class _Call:
-    """What a call holds besides its tensors."""
+    """The parameters of a call besides its tensors."""
 
     mesh: kernels.Mesh
     size: tuple[int, int]
@@ -69,19 +69,19 @@ class _Call:
     """One run of images per thread."""
     area_floor: float
     keep: bool
-    """Whether a backward pass may come."""
+    """Whether a backward pass may follow."""
 
 
 class _Draw(torch.autograd.Function):
-    """Coverage, interpolation and antialiasing; each pixel's face and depth are kept to go back."""
+    """Coverage, interpolation and antialiasing; keeps faces and depths for the backward."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, attributes: Tensor, call: _Call) -> Tensor:
         n, _, channels = attributes.shape
         vertices, colours = _array(positions.double()), _array(attributes)
-        seen = (n if call.keep else len(call.chunks), *call.size)
-        ids, depth = np.empty(seen, np.int32), np.empty(seen, np.float32)
-        # Channels first in memory, as losses and the gradients that come back have them.
+        visible = (n if call.keep else len(call.chunks), *call.size)
+        ids, depth = np.empty(visible, np.int32), np.empty(visible, np.float32)
+        # Channels first in memory, like losses and their gradients.
         image = torch.empty((n, channels, *call.size), dtype=attributes.dtype)
         out = image.numpy()
 
@@ -146,7 +146,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 def _mesh(data: bytes, dtype: str, vertices: int) -> kernels.Mesh:
     """Faces as int64 and the vertex across each of their edges.
 
-    An edge of one face or of more than two has none: it is always a silhouette.
+    An edge of one or of more than two faces has none: it is always a silhouette.
     """
     faces = np.frombuffer(data, dtype).reshape(-1, 3).astype(np.int64)
     if faces.size and not 0 <= faces.min() <= faces.max() < vertices:
@@ -162,7 +162,7 @@ def _mesh(data: bytes, dtype: str, vertices: int) -> kernels.Mesh:
 
 
 def _chunks(count: int, threads: int) -> list[slice]:
-    """Cut ``count`` images into at most ``threads`` runs of almost equal length."""
+    """Split ``count`` images into at most ``threads`` runs of nearly equal length."""
     parts = min(threads, count)
     return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
 
@@ -171,7 +171,7 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def _parallel(work: Callable[[int], None], count: int) -> None:
-    """Run ``work(0)`` to ``work(count - 1)``, the first one in the calling thread.
+    """Run ``work(0)`` to ``work(count - 1)``, the first in the calling thread.
 
     Pools are keyed by the process: a forked child must not wait for its parent's threads.
     """

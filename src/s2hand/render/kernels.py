@@ -1,13 +1,13 @@
 """The CPU rasterizer's numba kernels: visibility, interpolation, antialiasing and their gradients.
 
 The operations are those of Laine et al., "Modular Primitives for High-Performance Differentiable
-Rendering" (2020), with nvdiffrast's conventions, so that both backends mean the same. The forward
-pass keeps nothing but each pixel's face and depth; the backward pass finds everything else again
-from them, so there is no work list that could overflow. One thread draws an image from start to
-end, so the bits do not depend on the number of threads. Geometry is in float64 whatever the inputs.
+Rendering" (2020), with nvdiffrast's conventions, so that both backends draw the same image. The
+forward pass keeps only each pixel's face and depth; the backward pass computes everything else
+again from them, so no work list can overflow. One thread draws an image from start to end, so the
+bits do not depend on the number of threads. Geometry is computed in float64.
 
-Pixels are counted from the first one's centre. Edge k of a face lies opposite its corner k. All
-kernels share this file because numba's cache notices changes in a kernel's own file only.
+Pixels are counted from the first one's centre. Edge k of a face is opposite its corner k. All
+kernels share this file because numba's cache notices changes only in the file of the cached kernel.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numba import njit
 
 _entry = njit(nogil=True, cache=True, error_model="numpy")
-# _nrt=False: no reference counts, which would take most of the time of small functions that are
-# given arrays; such a function must not allocate.
+# _nrt=False: no reference counts, which would take most of the time of small functions that take
+# arrays; such a function must not allocate.
 _kernel = njit(  # type: ignore[call-overload]
     nogil=True, cache=True, error_model="numpy", forceinline=True, _nrt=False
 )
@@ -29,15 +29,15 @@ SUBPIXELS = 16
 MAX_SNAPPED = float(2**29)
 """Snapped coordinates saturate here, where edge functions still fit into int64."""
 MAX_COORDINATE = 1e6
-"""A vertex with a larger clip coordinate, or none, is broken: its faces are not drawn."""
+"""A vertex with a larger or NaN clip coordinate is broken: its faces are not drawn."""
 MIN_W = 1e-6
-"""A vertex with a smaller w lies behind the camera."""
+"""A vertex with a smaller w is behind the camera."""
 OVERSHOOT = 1 / 16
 """How far outside the two pixel centres (pixels) a silhouette may cross: snapping moves it."""
 
 
 class Mesh(NamedTuple):
-    """What does not change from image to image."""
+    """Topology, the same in all images."""
 
     faces: Any
     """[f, 3] int64."""
@@ -45,28 +45,28 @@ class Mesh(NamedTuple):
     """[f, 3] int64: the vertex across each edge, -1 where there is none."""
 
 
-class View(NamedTuple):
-    """A mesh as the camera sees it; the vertex arrays have five spare rows for a clipped face."""
+class ProjectedMesh(NamedTuple):
+    """A mesh on the screen; the vertex arrays have five spare rows for a clipped face."""
 
     pixels: Any
     """[v + 5, 3]: homogeneous pixels (u w, v w, w); NaN where a vertex is broken."""
     screen: Any
-    """[v + 5, 3]: u, v and z/w; NaN where a vertex is broken or lies behind the camera."""
+    """[v + 5, 3]: u, v and z/w; NaN where a vertex is broken or behind the camera."""
     snapped: Any
     """[v + 5, 2] int64: u and v in 1/16 pixels from the middle of the image."""
     planes: Any
     """[f, 3, 3]: ``planes[f, k] . (x, y, 1)`` is proportional to barycentric k at a pixel."""
     silhouettes: Any
-    """[f]: bit k tells that edge k is a silhouette."""
+    """[f]: bit k is set where edge k is a silhouette."""
 
 
 class Raster(NamedTuple):
-    """What each pixel sees."""
+    """The visible face of each pixel."""
 
     ids: Any
     """[h, w] int32: face + 1, or 0."""
     depth: Any
-    """[h, w] float32: z/w of the face, infinite where there is none."""
+    """[h, w] float32: z/w of the face, infinite where there is no face."""
 
 
 @_entry
@@ -78,17 +78,17 @@ def draw(positions: Any, attributes: Any, mesh: Mesh, ids: Any, depth: Any, imag
     :func:`draw_gradient`, with m = 1 they are scratch.
     """
     height, width = image.shape[2:]
-    view = _new_view(positions.shape[1], len(mesh.faces))
+    projected = _new_projection(positions.shape[1], len(mesh.faces))
     polygons = np.empty((3, 5, 4))
     for n in range(len(positions)):
         raster = Raster(ids[n % len(ids)], depth[n % len(ids)])
         raster.ids[:] = 0
         raster.depth[:] = np.inf
         image[n] = 0.0
-        _place(positions[n], positions.shape[1], 0, height, width, view)
-        _set_up(mesh, view)
-        _draw_faces(positions[n], mesh, view, polygons, raster)
-        _paint(attributes[n], mesh, view, raster, image[n])
+        _place(positions[n], positions.shape[1], 0, height, width, projected)
+        _set_up(mesh, projected)
+        _draw_faces(positions[n], mesh, projected, polygons, raster)
+        _paint(attributes[n], mesh, projected, raster, image[n])
 
 
 @_entry
@@ -96,29 +96,30 @@ def draw_gradient(
     positions: Any, attributes: Any, mesh: Mesh, ids: Any, depth: Any, floor: float,
     grad_image: Any, grad_positions: Any, grad_attributes: Any,
 ) -> None:  # fmt: skip
-    """The gradient of :func:`draw` with coverage frozen; both results [n, v, .] come as zeros.
+    """The gradient of :func:`draw` with coverage frozen; both results [n, v, .] enter as zeros.
 
     ``floor`` (in normalised device coordinates) is added to the magnitude of a face's homogeneous
     area where it divides: faces seen from the edge then get bounded gradients.
     """
     height, width = grad_image.shape[2:]
-    view = _new_view(positions.shape[1], len(mesh.faces))
-    grad_planes, grad_pixels = np.empty_like(view.planes), np.empty_like(view.pixels)
+    projected = _new_projection(positions.shape[1], len(mesh.faces))
+    grad_planes, grad_pixels = np.empty_like(projected.planes), np.empty_like(projected.pixels)
     floor *= 0.25 * height * width
     for n in range(len(positions)):
-        _place(positions[n], positions.shape[1], 0, height, width, view)
-        _set_up(mesh, view)
+        _place(positions[n], positions.shape[1], 0, height, width, projected)
+        _set_up(mesh, projected)
         grad_planes[:] = 0.0
         grad_pixels[:] = 0.0
-        _paint_gradient(attributes[n], mesh, view, Raster(ids[n], depth[n]), floor, grad_image[n],
+        raster = Raster(ids[n], depth[n])
+        _paint_gradient(attributes[n], mesh, projected, raster, floor, grad_image[n],
                         grad_attributes[n], grad_planes, grad_pixels)  # fmt: skip
-        _set_up_gradient(mesh, view, grad_planes, grad_pixels)
+        _set_up_gradient(mesh, projected, grad_planes, grad_pixels)
         _place_gradient(height, width, grad_pixels, grad_positions[n])
 
 
 @_entry
-def _new_view(vertices: int, faces: int) -> View:
-    return View(
+def _new_projection(vertices: int, faces: int) -> ProjectedMesh:
+    return ProjectedMesh(
         np.empty((vertices + 5, 3)),
         np.empty((vertices + 5, 3)),
         np.empty((vertices + 5, 2), np.int64),
@@ -131,9 +132,11 @@ def _new_view(vertices: int, faces: int) -> View:
 
 
 @_kernel
-def _place(positions: Any, count: int, first: int, height: int, width: int, view: View) -> None:
-    """Bring vertices to the screen, into the view's rows from ``first``."""
-    pixels, screen, snapped = view.pixels, view.screen, view.snapped
+def _place(
+    positions: Any, count: int, first: int, height: int, width: int, projected: ProjectedMesh
+) -> None:
+    """Bring vertices to the screen, into the rows of ``projected`` from ``first``."""
+    pixels, screen, snapped = projected.pixels, projected.screen, projected.snapped
     for i in range(count):
         x, y, z, w = positions[i, 0], positions[i, 1], positions[i, 2], positions[i, 3]
         v = first + i
@@ -158,34 +161,34 @@ def _snap(value: float) -> int:
 
 
 @_kernel
-def _set_up(mesh: Mesh, view: View) -> None:
+def _set_up(mesh: Mesh, projected: ProjectedMesh) -> None:
     """Fill in planes (the cross product of the other two corners' pixels) and silhouettes.
 
-    An edge is a silhouette where no face lies across, or where the one across lies on the same side
+    An edge is a silhouette where no face is across, or where the face across is on the same side
     of the plane through the edge and the eye. A face with a corner behind the camera has none.
     """
-    faces, pixels, screen, planes = mesh.faces, view.pixels, view.screen, view.planes
+    faces, pixels, screen, planes = mesh.faces, projected.pixels, projected.screen, projected.planes
     for f in range(len(faces)):
         for k in range(3):
             a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
             for x in range(3):
                 y, z = (x + 1) % 3, (x + 2) % 3
                 planes[f, k, x] = pixels[a, y] * pixels[b, z] - pixels[a, z] * pixels[b, y]
-        view.silhouettes[f] = 0
+        projected.silhouettes[f] = 0
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         if np.isnan(screen[a, 0] + screen[b, 0] + screen[c, 0]):
             continue
-        own = _side(view, f, 0, a)
+        here = _side(projected, f, 0, a)
         for k in range(3):
             across = mesh.opposite[f, k]
-            # A broken vertex gives NaN: its face is not drawn, so the edge bounds what is.
-            if across < 0 or not own * _side(view, f, k, across) < 0:
-                view.silhouettes[f] |= 1 << k
+            # A broken vertex gives NaN: its face is not drawn, so the edge is an outline.
+            if across < 0 or not here * _side(projected, f, k, across) < 0:
+                projected.silhouettes[f] |= 1 << k
 
 
 @_kernel
-def _side(view: View, f: int, k: int, v: int) -> float:
-    planes, pixels = view.planes, view.pixels
+def _side(projected: ProjectedMesh, f: int, k: int, v: int) -> float:
+    planes, pixels = projected.planes, projected.pixels
     return (
         planes[f, k, 0] * pixels[v, 0]
         + planes[f, k, 1] * pixels[v, 1]
@@ -197,21 +200,23 @@ def _side(view: View, f: int, k: int, v: int) -> float:
 
 
 @_kernel
-def _draw_faces(positions: Any, mesh: Mesh, view: View, polygons: Any, raster: Raster) -> None:
+def _draw_faces(
+    positions: Any, mesh: Mesh, projected: ProjectedMesh, polygons: Any, raster: Raster
+) -> None:
     """Draw every face; one that leaves the depth range is cut into a fan of at most three."""
     height, width = raster.ids.shape
-    screen, spare = view.screen, len(positions)
+    screen, spare = projected.screen, len(positions)
     for f in range(len(mesh.faces)):
         a, b, c = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
         if abs(screen[a, 2]) <= 1 and abs(screen[b, 2]) <= 1 and abs(screen[c, 2]) <= 1:
-            _draw(f + 1, a, b, c, view, raster)
+            _draw(f + 1, a, b, c, projected, raster)
             continue
         count = _clip_face(positions, mesh, f, polygons)
-        _place(polygons[2], count, spare, height, width, view)
+        _place(polygons[2], count, spare, height, width, projected)
         for i in range(1, count - 1):
             a, b, c = spare, spare + i, spare + i + 1
             if not np.isnan(screen[a, 2] + screen[b, 2] + screen[c, 2]):
-                _draw(f + 1, a, b, c, view, raster)
+                _draw(f + 1, a, b, c, projected, raster)
 
 
 @_kernel
@@ -244,25 +249,25 @@ def _clip(polygon: Any, count: int, sign: float, clipped: Any) -> int:
         if (d_i >= 0) != (d_j >= 0):
             inner, outer = (i, j) if d_i >= 0 else (j, i)
             d_inner, d_outer = max(d_i, d_j), min(d_i, d_j)
-            share = d_inner / (d_inner - d_outer)
+            fraction = d_inner / (d_inner - d_outer)
             for k in range(4):
                 step = polygon[outer, k] - polygon[inner, k]
-                clipped[kept, k] = polygon[inner, k] + step * share
+                clipped[kept, k] = polygon[inner, k] + step * fraction
             kept += 1
     return kept
 
 
 @_kernel
-def _draw(label: int, a: int, b: int, c: int, view: View, raster: Raster) -> None:
+def _draw(label: int, a: int, b: int, c: int, projected: ProjectedMesh, raster: Raster) -> None:
     """Coverage and depth test of the snapped triangle a, b, c; z/w is linear on the screen.
 
     Left and horizontal bottom edges belong to the triangle, right and top edges do not (y up), so
-    triangles that share an edge cover each pixel once. Of equal depths the last drawn is seen.
+    triangles that share an edge cover each pixel once. Of equal depths the last one drawn wins.
     """
     height, width = raster.ids.shape
-    ax, ay, az = view.snapped[a, 0], view.snapped[a, 1], view.screen[a, 2]
-    bx, by, bz = view.snapped[b, 0], view.snapped[b, 1], view.screen[b, 2]
-    cx, cy, cz = view.snapped[c, 0], view.snapped[c, 1], view.screen[c, 2]
+    ax, ay, az = projected.snapped[a, 0], projected.snapped[a, 1], projected.screen[a, 2]
+    bx, by, bz = projected.snapped[b, 0], projected.snapped[b, 1], projected.screen[b, 2]
+    cx, cy, cz = projected.snapped[c, 0], projected.snapped[c, 1], projected.screen[c, 2]
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
     if area == 0:
         return
@@ -319,43 +324,45 @@ def _is_exclusive(dx: int, dy: int) -> int:
 
 
 @_kernel
-def _paint(attributes: Any, mesh: Mesh, view: View, raster: Raster, image: Any) -> None:
+def _paint(
+    attributes: Any, mesh: Mesh, projected: ProjectedMesh, raster: Raster, image: Any
+) -> None:
     """Interpolate each pixel and, at silhouettes, mix it with its right and upper neighbours."""
     channels, height, width = image.shape
     for y in range(height):
         for x in range(width):
             f = raster.ids[y, x] - 1
-            own = _weights(view, f, x, y)
+            weights = _weights(projected, f, x, y)
             if f >= 0:
                 for k in range(channels):
-                    image[k, y, x] += _value(attributes, mesh, f, own, k)
+                    image[k, y, x] += _value(attributes, mesh, f, weights, k)
             for axis in range(2):
                 x2, y2 = x + 1 - axis, y + axis
                 if x2 == width or y2 == height:
                     continue
                 g = raster.ids[y2, x2] - 1
-                if f == g or not (_has_silhouette(view, f) or _has_silhouette(view, g)):
+                if f == g or not (_has_silhouette(projected, f) or _has_silhouette(projected, g)):
                     continue
-                alpha, a, _ = _mix(mesh, view, raster, x, y, axis)
+                alpha, a, _ = _mix(mesh, projected, raster, x, y, axis)
                 if a < 0:
                     continue
-                other = _weights(view, g, x2, y2)
+                other = _weights(projected, g, x2, y2)
                 x_mixed, y_mixed = (x, y) if alpha > 0 else (x2, y2)
                 for k in range(channels):
-                    first = _value(attributes, mesh, f, own, k)
+                    first = _value(attributes, mesh, f, weights, k)
                     second = _value(attributes, mesh, g, other, k)
                     image[k, y_mixed, x_mixed] += alpha * (second - first)
 
 
 @_kernel
-def _has_silhouette(view: View, f: int) -> bool:
-    return f >= 0 and view.silhouettes[f] != 0
+def _has_silhouette(projected: ProjectedMesh, f: int) -> bool:
+    return f >= 0 and projected.silhouettes[f] != 0
 
 
 @_kernel
-def _areas(view: View, f: int, x: int, y: int) -> tuple[float, float, float]:
+def _areas(projected: ProjectedMesh, f: int, x: int, y: int) -> tuple[float, float, float]:
     """Areas that the barycentric coordinates of a pixel in face f are proportional to."""
-    planes = view.planes
+    planes = projected.planes
     return (
         planes[f, 0, 0] * x + planes[f, 0, 1] * y + planes[f, 0, 2],
         planes[f, 1, 0] * x + planes[f, 1, 1] * y + planes[f, 1, 2],
@@ -364,11 +371,11 @@ def _areas(view: View, f: int, x: int, y: int) -> tuple[float, float, float]:
 
 
 @_kernel
-def _weights(view: View, f: int, x: int, y: int) -> tuple[float, float, float]:
+def _weights(projected: ProjectedMesh, f: int, x: int, y: int) -> tuple[float, float, float]:
     """Perspective-correct barycentric coordinates of a pixel, clamped to face f; zero for none."""
     if f < 0:
         return 0.0, 0.0, 0.0
-    a, b, c = _areas(view, f, x, y)
+    a, b, c = _areas(projected, f, x, y)
     total = a + b + c
     inverse = 1 / total if total != 0 else 0.0
     u = min(max(a * inverse, 0.0), 1.0)
@@ -390,32 +397,32 @@ def _value(attributes: Any, mesh: Mesh, f: int, weights: Any, k: int) -> float:
 
 @_kernel
 def _mix(
-    mesh: Mesh, view: View, raster: Raster, x: int, y: int, axis: int
+    mesh: Mesh, projected: ProjectedMesh, raster: Raster, x: int, y: int, axis: int
 ) -> tuple[float, int, int]:
     """How a pixel and the next one along ``axis`` mix at a silhouette of the nearer one's face.
 
-    Returns alpha (> 0: the first takes so much of the second; < 0: the second of the first) and the
+    Returns alpha (> 0: the first takes this fraction of the second; < 0: the reverse) and the
     edge's two vertices, -1 where there is none.
     """
     ids, depth = raster.ids, raster.depth
     x2, y2 = x + 1 - axis, y + axis
     if depth[y, x] < depth[y2, x2]:  # an empty pixel is infinitely far
-        d, a, b = _crossing(mesh, view, ids[y, x] - 1, x, y, axis, 1)
+        d, a, b = _crossing(mesh, projected, ids[y, x] - 1, x, y, axis, 1)
         return 0.5 - d, a, b
-    d, a, b = _crossing(mesh, view, ids[y2, x2] - 1, x2, y2, axis, -1)
+    d, a, b = _crossing(mesh, projected, ids[y2, x2] - 1, x2, y2, axis, -1)
     return d - 0.5, a, b
 
 
 @_kernel
 def _crossing(
-    mesh: Mesh, view: View, f: int, x: int, y: int, axis: int, direction: int
+    mesh: Mesh, projected: ProjectedMesh, f: int, x: int, y: int, axis: int, direction: int
 ) -> tuple[float, int, int]:
     """Where a silhouette of face f, seen at pixel (x, y), crosses the line to the neighbour.
 
     Returns the distance from the pixel's centre, 0 to 1, and the edge's two vertices; vertices -1
-    where the edge crossed farthest is no silhouette, not steep or not between the centres.
+    where the edge crossed farthest is not a silhouette, not steep or not between the centres.
     """
-    faces, screen = mesh.faces, view.screen
+    faces, screen = mesh.faces, projected.screen
     along, across = (x, y) if axis == 0 else (y, x)
     distance, edge = -np.inf, -1
     for k in range(3):
@@ -426,7 +433,7 @@ def _crossing(
             d = direction * (a_along * b_across - b_along * a_across) / (b_across - a_across)
             if d > distance:
                 distance, edge = d, k
-    is_silhouette = edge >= 0 and view.silhouettes[f] >> edge & 1
+    is_silhouette = edge >= 0 and projected.silhouettes[f] >> edge & 1
     if not is_silhouette or not -OVERSHOOT < distance < 1 + OVERSHOOT:
         return 0.5, -1, -1
     a, b = faces[f, (edge + 1) % 3], faces[f, (edge + 2) % 3]
@@ -440,8 +447,8 @@ def _crossing(
 
 @_kernel
 def _paint_gradient(
-    attributes: Any, mesh: Mesh, view: View, raster: Raster, floor: float, grad_image: Any,
-    grad_attributes: Any, grad_planes: Any, grad_pixels: Any,
+    attributes: Any, mesh: Mesh, projected: ProjectedMesh, raster: Raster, floor: float,
+    grad_image: Any, grad_attributes: Any, grad_planes: Any, grad_pixels: Any,
 ) -> None:  # fmt: skip
     """The gradient of :func:`_paint` in attributes, planes and homogeneous pixels."""
     channels, height, width = grad_image.shape
@@ -449,43 +456,44 @@ def _paint_gradient(
         for x in range(width):
             f = raster.ids[y, x] - 1
             if f >= 0:
-                _colour_gradient(attributes, mesh, view, f, x, y, floor, 1.0, grad_image, y, x,
+                _colour_gradient(attributes, mesh, projected, f, x, y, floor, 1.0, grad_image, y, x,
                                  grad_attributes, grad_planes)  # fmt: skip
             for axis in range(2):
                 x2, y2 = x + 1 - axis, y + axis
                 if x2 == width or y2 == height:
                     continue
                 g = raster.ids[y2, x2] - 1
-                if f == g or not (_has_silhouette(view, f) or _has_silhouette(view, g)):
+                if f == g or not (_has_silhouette(projected, f) or _has_silhouette(projected, g)):
                     continue
-                alpha, a, b = _mix(mesh, view, raster, x, y, axis)
+                alpha, a, b = _mix(mesh, projected, raster, x, y, axis)
                 if a < 0:
                     continue
                 x_mixed, y_mixed = (x, y) if alpha > 0 else (x2, y2)
-                _colour_gradient(attributes, mesh, view, f, x, y, floor, -alpha, grad_image,
+                _colour_gradient(attributes, mesh, projected, f, x, y, floor, -alpha, grad_image,
                                  y_mixed, x_mixed, grad_attributes, grad_planes)  # fmt: skip
-                _colour_gradient(attributes, mesh, view, g, x2, y2, floor, alpha, grad_image,
+                _colour_gradient(attributes, mesh, projected, g, x2, y2, floor, alpha, grad_image,
                                  y_mixed, x_mixed, grad_attributes, grad_planes)  # fmt: skip
                 if abs(alpha) < 0.5:
-                    own, other = _weights(view, f, x, y), _weights(view, g, x2, y2)
+                    weights = _weights(projected, f, x, y)
+                    other = _weights(projected, g, x2, y2)
                     grad_alpha = 0.0
                     for k in range(channels):
-                        first = _value(attributes, mesh, f, own, k)
+                        first = _value(attributes, mesh, f, weights, k)
                         second = _value(attributes, mesh, g, other, k)
                         grad_alpha += grad_image[k, y_mixed, x_mixed] * (second - first)
                     # alpha = +-(1/2 - d) with d = +-(crossing - centre): the signs cancel.
-                    _crossing_gradient(view, a, b, x, y, axis, -grad_alpha, grad_pixels)
+                    _crossing_gradient(projected, a, b, x, y, axis, -grad_alpha, grad_pixels)
 
 
 @_kernel
 def _colour_gradient(
-    attributes: Any, mesh: Mesh, view: View, f: int, x: int, y: int, floor: float, factor: float,
-    grad: Any, row: int, column: int, grad_attributes: Any, grad_planes: Any,
+    attributes: Any, mesh: Mesh, projected: ProjectedMesh, f: int, x: int, y: int, floor: float,
+    factor: float, grad: Any, row: int, column: int, grad_attributes: Any, grad_planes: Any,
 ) -> None:  # fmt: skip
     """Carry ``factor * grad[:, row, column]`` from pixel (x, y) to its face f."""
     if f < 0:
         return
-    u, v, w = _weights(view, f, x, y)
+    u, v, w = _weights(projected, f, x, y)
     i, j, k = mesh.faces[f, 0], mesh.faces[f, 1], mesh.faces[f, 2]
     grad_u, grad_v, grad_w = 0.0, 0.0, 0.0
     for m in range(len(grad)):
@@ -497,7 +505,7 @@ def _colour_gradient(
         grad_v += g * attributes[j, m]
         grad_w += g * attributes[k, m]
     # The clamp of the weights is transparent to the gradient.
-    u, v, w = _areas(view, f, x, y)
+    u, v, w = _areas(projected, f, x, y)
     total = u + v + w
     total += floor if total >= 0 else -floor
     inverse = 1 / total if total != 0 else 0.0
@@ -517,39 +525,48 @@ def _colour_gradient(
 
 @_kernel
 def _crossing_gradient(
-    view: View, a: int, b: int, x: int, y: int, axis: int, grad: float, grad_pixels: Any
+    projected: ProjectedMesh,
+    a: int,
+    b: int,
+    x: int,
+    y: int,
+    axis: int,
+    grad: float,
+    grad_pixels: Any,
 ) -> None:
     """Carry the gradient of a crossing's coordinate along ``axis`` to the edge's two vertices."""
-    screen = view.screen
+    screen = projected.screen
     across = y if axis == 0 else x
     b_across = screen[b, 1 - axis] - across
     height = screen[b, 1 - axis] - screen[a, 1 - axis]
     slope = (screen[b, axis] - screen[a, axis]) / height
-    share = grad * b_across / height
-    _screen_gradient(view, a, axis, share, -slope * share, grad_pixels)
-    share = grad - share
-    _screen_gradient(view, b, axis, share, -slope * share, grad_pixels)
+    part = grad * b_across / height
+    _screen_gradient(projected, a, axis, part, -slope * part, grad_pixels)
+    part = grad - part
+    _screen_gradient(projected, b, axis, part, -slope * part, grad_pixels)
 
 
 @_kernel
 def _screen_gradient(
-    view: View, v: int, axis: int, along: float, across: float, grad_pixels: Any
+    projected: ProjectedMesh, v: int, axis: int, along: float, across: float, grad_pixels: Any
 ) -> None:
     """Carry a gradient of (u, v) to (u w, v w, w)."""
-    screen, w = view.screen, view.pixels[v, 2]
+    screen, w = projected.screen, projected.pixels[v, 2]
     grad_pixels[v, axis] += along / w
     grad_pixels[v, 1 - axis] += across / w
     grad_pixels[v, 2] -= (along * screen[v, axis] + across * screen[v, 1 - axis]) / w
 
 
 @_kernel
-def _set_up_gradient(mesh: Mesh, view: View, grad_planes: Any, grad_pixels: Any) -> None:
+def _set_up_gradient(
+    mesh: Mesh, projected: ProjectedMesh, grad_planes: Any, grad_pixels: Any
+) -> None:
     """Carry the gradient of planes, cross products, to homogeneous pixels."""
-    faces, pixels = mesh.faces, view.pixels
+    faces, pixels = mesh.faces, projected.pixels
     for f in range(len(faces)):
         for k in range(3):
             gx, gy, gz = grad_planes[f, k, 0], grad_planes[f, k, 1], grad_planes[f, k, 2]
-            if gx == 0 and gy == 0 and gz == 0:  # not seen, perhaps broken
+            if gx == 0 and gy == 0 and gz == 0:  # invisible, or with a broken vertex
                 continue
             a, b = faces[f, (k + 1) % 3], faces[f, (k + 2) % 3]
             for x in range(3):

@@ -1,4 +1,4 @@
-"""The CUDA rasterizer: nvdiffrast (Laine et al. 2020), imported when it is first asked for."""
+"""The CUDA rasterizer: nvdiffrast (Laine et al. 2020), imported on first use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ REMEDY = "install nvdiffrast for CUDA as docs/gpu.md describes, or choose render
 
 @lru_cache(maxsize=1)
 def unavailable() -> str | None:
-    """Why nvdiffrast cannot draw on this machine, or None where it can."""
+    """The reason why nvdiffrast cannot draw on this machine, or None."""
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
     try:
         importlib.import_module("nvdiffrast.torch").RasterizeCudaContext()
-    except Exception as error:  # no package, no compiled extension, no compiler to make one
+    except Exception as error:  # no package, no compiled extension, no compiler
         return f"nvdiffrast does not start ({type(error).__name__}: {error})"
     return None
 

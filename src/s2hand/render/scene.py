@@ -24,8 +24,8 @@ class HandRenderer(nn.Module):
     """Renders I^re, S^re and a depth map of a textured, lit hand (S2HAND section 3.2).
 
     ``resolution`` is the side of the square image in pixels. ``backend`` is ``cpu``,
-    ``nvdiffrast`` or ``auto``: nvdiffrast for CUDA tensors where it works, the CPU otherwise. The
-    CPU backend takes CUDA tensors too, by way of main memory. Without parameters or buffers.
+    ``nvdiffrast`` or ``auto``: nvdiffrast for CUDA tensors if it works, else the CPU. The CPU
+    backend also takes CUDA tensors and copies them. The module has no parameters or buffers.
     """
 
     def __init__(self, resolution: int = 224, backend: str = "auto") -> None:
@@ -44,10 +44,10 @@ class HandRenderer(nn.Module):
     def forward(
         self, hand: Hand, camera: Camera, faces: Int[Tensor, "f 3"], resolution: int | None = None
     ) -> Render:
-        """Draw every frame; ``resolution`` replaces the renderer's own for this call.
+        """Draw each frame; ``resolution`` replaces the renderer's for this call.
 
-        Runs in float32 at least, also under autocast. One image of five channels (RGB, depth, 1)
-        serves all: a single coverage test, interpolation and antialiasing.
+        Runs in float32 at least, also under autocast. All outputs are channels of one image (RGB,
+        depth, 1), with one coverage test, interpolation and antialiasing.
         """
         side = self.resolution if resolution is None else resolution
         b, t = hand.vertices.shape[:2]
@@ -57,10 +57,12 @@ class HandRenderer(nn.Module):
                 x.flatten(0, 1).to(kind)
                 for x in (hand.vertices, hand.code.texture, hand.code.light, camera.intrinsics)
             )
+            # Attributes of the vertices: RGB, depth and coverage.
             colours = shade(texture, vertex_normals(vertices, faces), light)
             attributes = torch.cat(
                 [colours, vertices[..., 2:], torch.ones_like(vertices[..., 2:])], -1
             )
+            # Positions in the clip space of the requested resolution.
             intrinsics = scale_intrinsics(intrinsics, camera.crop_px, side)
             positions = clip_positions(vertices, intrinsics, side, side)
             drawn = self._rasterize(positions, attributes, faces, side)
@@ -76,7 +78,7 @@ class HandRenderer(nn.Module):
         return draw(positions, attributes, faces, side, side).to(device)
 
     def _choose(self, device: torch.device) -> str:
-        """The backend for tensors on a device; warns once where a GPU goes unused."""
+        """The backend for tensors on a device; warns once if a GPU is unused."""
         if self.backend == "cpu" or (self.backend == "auto" and device.type != "cuda"):
             return "cpu"
         reason = unavailable()
@@ -84,7 +86,7 @@ class HandRenderer(nn.Module):
             _warn_once(f"rendering on the CPU: {reason}; {REMEDY}")
             return "cpu"
         if device.type != "cuda":
-            raise ValueError(f"backend='nvdiffrast' draws CUDA tensors, these are on {device}")
+            raise ValueError(f"backend='nvdiffrast' draws CUDA tensors, not tensors on {device}")
         if reason:
             raise RuntimeError(f"backend='nvdiffrast': {reason}; {REMEDY}")
         return "nvdiffrast"

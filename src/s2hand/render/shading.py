@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 MIN_DIRECTION = 1e-3
-"""Light directions shorter than this are not brought to unit length: gradients stay bounded."""
+"""Light directions shorter than this are not normalised, so that gradients stay bounded."""
 
 
 def shade(
@@ -18,8 +18,8 @@ def shade(
     """Texture times (ambient + directional * max(0, -normal . direction)), not clamped to 0..1.
 
     ``light`` holds ambient intensity, directional intensity, ambient RGB, directional RGB and the
-    direction in which the light travels (camera axes, any length): (1, 1, 1), where training
-    starts, comes over the camera's left shoulder. The light's entries and their order: S2HAND
+    direction in which the light travels (camera axes, any length): (1, 1, 1), the start of
+    training, shines over the camera's left shoulder. The light's entries and their order: S2HAND
     (TPAMI 2023) section 3.1 and its public implementation; the sign of the direction: our
     definition.
     """

@@ -186,4 +186,4 @@ def _coordinate(heading: str, values: Sequence[str]) -> Coordinate:
     numbers = [found for value in values if (found := number(value)) is not None]
     if len(numbers) == len(values):
         return Coordinate.of_numbers(heading, numbers)
-    return Coordinate.of_words(heading, values)
+    return Coordinate.of_labels(heading, values)

@@ -150,17 +150,16 @@ def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
 
 
 @torch.no_grad()
-def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> dict[str, Any]:
-    """panel.png of some hands, example.glb of the first; what the page needs of them."""
+def write_pictures(module: S2Hand, batch: HandBatch, folder: Path) -> None:
+    """Write panel.png of some hands, and example.glb of the first."""
     batch = batch.to(module.device)
     picture = Image.fromarray(panel(module.reconstructor, batch))
     with atomic_path(folder / "panel.png") as path:
         picture.save(path)
     hand = module(batch[:1], render=False).hand.fold()[0]
-    mesh = {
-        "vertices": hand.vertices.numpy(force=True),
-        "faces": module.reconstructor.hand.faces.numpy(force=True),
-        "colors": hand.code.texture.clamp(0, 1).numpy(force=True),
-    }
-    write_mesh(folder / "example.glb", **mesh)
-    return mesh
+    write_mesh(
+        folder / "example.glb",
+        vertices=hand.vertices.numpy(force=True),
+        faces=module.reconstructor.hand.faces.numpy(force=True),
+        colors=hand.code.texture.clamp(0, 1).numpy(force=True),
+    )

@@ -1,4 +1,4 @@
-"""Where a page may be served, and who can reach it there."""
+"""Addresses that a page is served at, and who can reach them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def is_local(host: str) -> bool:
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse what one cannot listen at, which viser would look for a way around, maybe for ever.
+    """Refuse an address that cannot be listened at; viser would retry others, perhaps without end.
 
     Raises:
         OSError: naming host and port, and the remedy.
     """
     if not 0 <= port < 65536:
-        raise OSError(f"port {port}: give one from 0 to 65535; 0 takes any that is free")
+        raise OSError(f"port {port}: give one from 0 to 65535; 0 takes any free one")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -32,5 +32,5 @@ def check_address(host: str, port: int) -> None:
     except OSError as error:
         raise OSError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}; another --port may "
-            "be free, and --port 0 takes any that is"
+            "be free, and --port 0 takes any free one"
         ) from error

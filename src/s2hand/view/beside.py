@@ -1,4 +1,4 @@
-"""What the local page shows beside its hand: the pictures of the film, and the plot."""
+"""Panels of the local page beside its hand: the pictures of the film, and the plot."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 from jaxtyping import UInt8
 
 from s2hand.data.frames.decode import FilmReader
-from s2hand.view.recording import Recording
+from s2hand.view.predicted_video import PredictedVideo
 
 _PLOT_POINTS = 1000  # longer videos are sampled
 _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """Input and overlay, the overlay alone, or nothing, as the recording has a film.
+    """Input and overlay, the overlay alone, or nothing, depending on the video's film.
 
-    A film that cannot be read is named by a warning; the hand is shown all the same.
+    A film that cannot be read gives a warning that names it; the hand is still shown.
 
     Args:
         gui: of a ``viser.ViserServer``.
-        recording: whose film.
-        frame: of the timeline, to begin with.
+        video: the video with the film.
+        frame: frame of the timeline that is shown first.
     """
 
-    def __init__(self, gui: Any, recording: Recording, frame: int) -> None:
+    def __init__(self, gui: Any, video: PredictedVideo, frame: int) -> None:
         self._film, self._halves = None, 0
-        film = recording.film
+        film = video.film
         if film is not None:
             try:
                 self._film, self._halves = FilmReader(film.path), film.halves
             except ValueError as error:
-                _log.warning("%s: shown without pictures; predict again to have them", error)
+                _log.warning("%s: shown without pictures; predict again to get them", error)
         labels = ("Input", "Overlay")[2 - self._halves :]
         self.handles = [
             gui.add_image(half, label=label)
@@ -52,29 +52,29 @@ class Pictures:
         return [picture[:, i * width : (i + 1) * width] for i in range(self._halves)]
 
     def show(self, pictures: list[UInt8[np.ndarray, "h w 3"]]) -> None:
-        """Put what :meth:`read` gave on the page."""
+        """Put the pictures of :meth:`read` on the page."""
         for handle, picture in zip(self.handles, pictures, strict=True):
             handle.image = picture
 
 
 class Plot:
-    """Confidence and 2D error over the timeline, and a point at the frame that is shown.
+    """Confidence and 2D error over the timeline, and a point at the current frame.
 
     Args:
         gui: of a ``viser.ViserServer``.
-        recording: whose track.
+        video: the video with the track.
     """
 
-    def __init__(self, gui: Any, recording: Recording) -> None:
-        track, rows = recording.track, recording.rows
+    def __init__(self, gui: Any, video: PredictedVideo) -> None:
+        track, rows = video.track, video.rows
         n = len(rows)
         self._samples = np.unique(np.linspace(0, n - 1, min(n, _PLOT_POINTS)).round().astype(int))
         at = rows[self._samples]
         seen = at >= 0
-        # No hand, no confidence; an error there is none of.
+        # Without a hand the confidence is 0 and the error is undefined.
         confidence = np.where(seen, track["confidence"][at], 0)
         error = np.where(seen, track["error_2d_px"][at], np.nan)
-        self._curves = (self._samples / recording.fps, confidence, error)
+        self._curves = (self._samples / video.fps, confidence, error)
         top = float(np.nanmax(error, initial=1.0))
         self._handle = gui.add_uplot(
             (*self._curves, confidence),
@@ -92,7 +92,7 @@ class Plot:
         )  # fmt: skip
 
     def show(self, frame: int, hand: bool) -> None:
-        """Move the point to a frame; where no hand is seen there is none."""
+        """Move the point to a frame; hide it where no hand is seen."""
         now = np.full(len(self._samples), np.nan)
         if hand:
             sample = int(np.abs(self._samples - frame).argmin())

@@ -1,14 +1,10 @@
-"""A hand through a video as one HTML file: to share, to open offline, to turn around."""
+"""A hand through a video as one HTML file: to share, to open offline, to rotate."""
 
 from __future__ import annotations
 
-import base64
 import gzip
 import html
-import json
 import math
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,120 +14,92 @@ import numpy as np
 from s2hand.export.overlay import JOINT_COLORS
 from s2hand.files.atomic import atomic_path
 from s2hand.geometry.skeleton import BONES
-from s2hand.view.recording import KNOWN_FILES, Recording, open_recording
+from s2hand.view.embedding import base64_text, import_map, script_json, web_text
+from s2hand.view.predicted_video import KNOWN_FILES, PredictedVideo, read_predicted_video
 
 MAX_JSON_BYTES = 3_000_000
-"""The track's JSON is embedded if it has no more, compressed."""
+"""The largest compressed JSON of a track that is embedded."""
 
-_MODULES = {
-    "three": "three/three.module.min.js",
-    "three/addons/controls/OrbitControls.js": "three/OrbitControls.js",
-    "three/addons/loaders/GLTFLoader.js": "three/GLTFLoader.js",
-    "three/addons/utils/BufferGeometryUtils.js": "three/BufferGeometryUtils.js",
-    "s2hand/stage.js": "web/stage.js",
-    "s2hand/film.js": "web/film.js",
-    "s2hand/plots.js": "web/plots.js",
-}
-"""Module names of the page, and their files here."""
-_RELATIVE = (b"'../utils/", b"'three/addons/utils/")
-"""A module in a data: URL has no folder: GLTFLoader's one relative import gets its full name."""
+SCRIPTS = ("stage.js", "film.js", "plots.js")
+"""Modules of ``view/web`` that ``viewer.js`` imports."""
 
 
 def write_viewer(path: Path, folder: Path, title: str) -> Path:
-    """Write a page that needs nothing but itself: no network, no other file.
+    """Write a page that needs no other file and no network.
 
     Args:
         path: the ``.html`` to write; replaced atomically.
-        folder: of a predicted video, with ``track.npz`` and ``hand.glb``; its film and its other
-            files are embedded where they are there.
+        folder: a predicted video, with ``track.npz`` and ``hand.glb``; its film and its other
+            files are embedded if they exist.
         title: heading of the page; any text, such as a file's name.
 
     Returns:
         ``path``.
 
     Raises:
-        ValueError: if the folder holds no track, or no animated hand.
+        ValueError: if the folder holds no track or no animated hand.
     """
-    recording = open_recording(folder)
-    if "hand.glb" not in recording.files:
+    video = read_predicted_video(folder)
+    if "hand.glb" not in video.files:
         raise ValueError(
-            f"{folder} holds no hand.glb, which the page shows: predict again with glb in formats"
+            f"{folder} holds no hand.glb, which the page needs: predict again with glb in formats"
         )
-    here = files("s2hand.view")
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
-        for name, value in recording.facts.items()
+        for name, value in video.facts.items()
     )
-    text = Template(here.joinpath("web/viewer.html").read_text(encoding="utf-8")).substitute(
+    text = Template(web_text("viewer.html")).substitute(
         title=html.escape(title),
         facts=facts,
-        style=here.joinpath("web/viewer.css").read_text(encoding="utf-8"),
-        modules=_in_script({"imports": _modules(here)}),
-        data=_in_script(_data(recording)),
-        script=here.joinpath("web/viewer.js").read_text(encoding="utf-8"),
+        style=web_text("viewer.css"),
+        modules=import_map(SCRIPTS),
+        data=script_json(_data(video)),
+        script=web_text("viewer.js"),
     )
     with atomic_path(path) as temporary:
-        # A file's name may hold bytes that are no text (lone surrogates).
+        # A file's name may hold bytes that are not text (lone surrogates).
         temporary.write_text(text, encoding="utf-8", errors="replace")
     return path
 
 
-def _in_script(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever its texts say."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _modules(here: Traversable) -> dict[str, str]:
-    """Every module as a data: URL."""
+def _data(video: PredictedVideo) -> dict[str, Any]:
+    """The page's data, read by web/viewer.js."""
+    track, k = video.track, video.track["intrinsics_image"][0]
+    width, height = video.image_size
     return {
-        name: "data:text/javascript;base64,"
-        + _base64(here.joinpath(file).read_bytes().replace(*_RELATIVE))
-        for name, file in _MODULES.items()
-    }
-
-
-def _data(recording: Recording) -> dict[str, Any]:
-    """What the scripts show; web/viewer.js reads it."""
-    track, k = recording.track, recording.track["intrinsics_image"][0]
-    width, height = recording.image_size
-    return {
-        "fps": recording.fps,
-        "numbers": (np.arange(len(recording.rows)) * track["frame_step"]).tolist(),
-        "rows": recording.rows.tolist(),
+        "fps": video.fps,
+        "numbers": (np.arange(len(video.rows)) * track["frame_step"]).tolist(),
+        "rows": video.rows.tolist(),
         "times": track["times"].tolist(),
         "confidence": np.round(track["confidence"].astype(float), 3).tolist(),
         "error": np.round(track["error_2d_px"].astype(float), 2).tolist(),
-        "joints": _base64(track["joints"].astype("<f4").tobytes()),
+        "joints": base64_text(track["joints"].astype("<f4").tobytes()),
         "bones": [list(bone) for bone in BONES],
         "colors": [list(color) for color in JOINT_COLORS],
         "camera": {
             "fovY": 2 * math.degrees(math.atan(height / 2 / float(k[1, 1]))),
             "aspect": (width / float(k[0, 0])) / (height / float(k[1, 1])),
         },
-        "halves": recording.film.halves if recording.film else 0,
-        "film": recording.film.path.name if recording.film else None,
-        "files": _embedded(recording),
+        "halves": video.film.halves if video.film else 0,
+        "film": video.film.path.name if video.film else None,
+        "files": _embedded(video),
     }
 
 
-def _embedded(recording: Recording) -> dict[str, dict[str, Any]]:
-    """The files of the page by name, each in base64."""
-    film = recording.film.path.name if recording.film else None
+def _embedded(video: PredictedVideo) -> dict[str, dict[str, Any]]:
+    """The embedded files by name, each in base64."""
+    film = video.film.path.name if video.film else None
     found = {}
     for name in ("hand.glb", "hand.bvh", film, "track.json"):
-        if name not in recording.files:
+        if name not in video.files:
             continue
-        content = recording.files[name].read_bytes()
+        content = video.files[name].read_bytes()
         packed = name.endswith((".json", ".bvh"))
         data = gzip.compress(content, mtime=0) if packed else content
         if name == "track.json" and len(data) > MAX_JSON_BYTES:
             continue
         found[name] = {
-            "what": KNOWN_FILES[name], "bytes": len(content), "gzip": packed, "data": _base64(data),
+            "description": KNOWN_FILES[name], "bytes": len(content), "gzip": packed,
+            "data": base64_text(data),
         }  # fmt: skip
     return found
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

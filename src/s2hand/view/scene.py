@@ -1,4 +1,4 @@
-"""The hand of a track in a viser scene: textured, as a wireframe, or of glass around its joints."""
+"""The hand of a track in viser: textured, as a wireframe, or transparent around its joints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from s2hand.export.mesh_files import OPENCV_TO_GLTF, glb_mesh
 from s2hand.export.overlay import JOINT_COLORS
 from s2hand.geometry.skeleton import BONES
 
-_READING_SECONDS = 0.04  # that a browser needs for a new GLB; it shows none of it meanwhile
-_GLASS = 0.45  # opacity
+_READING_SECONDS = 0.04  # time a browser needs for a new GLB, which it does not show meanwhile
+_SKELETON_OPACITY = 0.45  # of the hand around its joints
 _SPAN = 0.4  # metres from the first camera to the hand, whose length is 0.2
 _COLORS = np.array(JOINT_COLORS, np.uint8)
 _BONES = np.array(BONES)
@@ -25,7 +25,7 @@ class HandScene:
     Args:
         server: a ``viser.ViserServer``.
         track: ``s2hand.track/1`` with vertices.
-        row: of the track, what the first look is at.
+        row: row of the track that the camera looks at first.
     """
 
     def __init__(self, server: Any, track: Record, row: int) -> None:
@@ -38,7 +38,7 @@ class HandScene:
         scene.configure_default_lights(cast_shadow=False)  # slow on small machines
         self._place = scene.add_frame("/hand", show_axes=False)
         zeros = np.zeros((778, 3), np.float32)
-        # Two, one of them behind the stage: see _READING_SECONDS.
+        # Two skins: one is loaded while the other is visible, see _READING_SECONDS.
         empty = glb_mesh(zeros, faces, self._texture)
         self._skins = [scene.add_glb(f"/hand/skin {i}", empty, visible=False) for i in range(2)]
         color = tuple((255 * self._texture.mean(0)).round().astype(int).tolist())
@@ -54,16 +54,16 @@ class HandScene:
         )
 
     def _look_at(self, middle: np.ndarray) -> None:
-        """The first look is along the video's own line of sight."""
+        """Look along the video camera's line of sight at first."""
         depth = max(float(np.linalg.norm(middle)), 1e-6)
         camera = self._server.initial_camera
         camera.position, camera.look_at = tuple((1 - _SPAN / depth) * middle), tuple(middle)
         camera.up, camera.fov, camera.near = (0.0, 1.0, 0.0), 0.7, 0.005
 
     def show(self, row: int, *, wireframe: bool, skeleton: bool, follow: bool) -> None:
-        """The hand of a row of the track; -1: none.
+        """Show the hand of a row of the track; -1 hides it.
 
-        To follow it is to leave its middle where the first look was at.
+        ``follow`` keeps the centre of the hand where the camera looked at first.
         """
         seen, plain = row >= 0, wireframe or skeleton
         if seen:
@@ -73,7 +73,7 @@ class HandScene:
             if plain:
                 self._plain.vertices = (vertices * OPENCV_TO_GLTF).astype(np.float32)
                 self._plain.wireframe = wireframe
-                self._plain.opacity = None if wireframe else _GLASS
+                self._plain.opacity = None if wireframe else _SKELETON_OPACITY
             else:
                 self._skins.reverse()
                 self._skins[0].glb_data = glb_mesh(vertices, self._track["faces"], self._texture)

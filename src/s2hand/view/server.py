@@ -1,6 +1,6 @@
-"""A hand through a video in the browser, served by this machine: the only place that knows viser.
+"""A local web page of a hand through a video; the only module that imports viser.
 
-What visitors do sets wishes; one thread, that of :meth:`Viewer.run`, shows the latest of them. All
+Visitors' actions set the wanted state; the thread of :meth:`Viewer.run` shows the latest. All
 visitors see the same frame, each with a camera of their own.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from s2hand.view.address import check_address
 from s2hand.view.beside import Pictures, Plot
-from s2hand.view.recording import KNOWN_FILES, Recording
+from s2hand.view.predicted_video import KNOWN_FILES, PredictedVideo
 from s2hand.view.scene import HandScene
 
 try:
@@ -33,30 +33,30 @@ _TEXT = '<div style="padding: 0 .9em; font-size: .85em">{}</div>'
 
 
 class _Server(viser.ViserServer):
-    """Without viser's tunnel, through which any visitor could put the page on the internet."""
+    """A server without viser's tunnel, with which any visitor could publish the page."""
 
     def request_share_url(self, verbose: bool = True) -> str | None:
         return None
 
 
 class Viewer:
-    """The page of one recording, at an address, until :meth:`stop`.
+    """Serves the page of one video at an address until :meth:`stop`.
 
     Args:
-        recording: what to show.
-        host: address to listen at; ``127.0.0.1`` is this machine's own.
-        port: 0 takes any that is free.
+        video: the video to show.
+        host: address to listen at; ``127.0.0.1`` is reachable from this machine only.
+        port: 0 takes any free one.
 
     Raises:
-        OSError: naming host and port, if one cannot listen there.
+        OSError: naming host and port, if the server cannot listen there.
     """
 
-    def __init__(self, recording: Recording, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, video: PredictedVideo, host: str = "127.0.0.1", port: int = 8080) -> None:
         check_address(host, port)
-        self.recording = recording
-        self.playing, self.position = False, float(np.argmax(recording.rows >= 0))
+        self.video = video
+        self.playing, self.position = False, float(np.argmax(video.rows >= 0))
         self._changed = threading.Event()
-        # Browsers open connections that they never use: no reason for a traceback.
+        # Browsers open connections and never use them; that should not log a traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):  # viser's banner takes 0.0.0.0 for localhost
             self.server = _Server(host, port, label="s2hand", verbose=False)
@@ -68,7 +68,7 @@ class Viewer:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         host = self.server.get_host()
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server.get_port()}"
 
@@ -77,38 +77,38 @@ class Viewer:
         before = time.monotonic()
         while True:
             now = time.monotonic()
-            speed = self.recording.fps * _SPEEDS.get(self._speed.value, 1.0)
+            speed = self.video.fps * _SPEEDS.get(self._speed.value, 1.0)
             if self.playing:
                 self.position += (now - before) * speed
-                self.position %= len(self.recording.rows)
+                self.position %= len(self.video.rows)
             before = now
             self._show(int(self.position))
             left = (1 - self.position % 1) / speed - (time.monotonic() - now)
             playing = self.playing
             self._changed.wait(max(left, 0.0) if playing else None)
             self._changed.clear()
-            if not playing:  # the time that nothing played is no time of the film
+            if not playing:  # a pause does not advance the film
                 before = time.monotonic()
 
     def stop(self) -> None:
-        """End the page."""
+        """Stop serving."""
         with redirect_stdout(io.StringIO()):
             self.server.stop()
 
     def _fill(self) -> None:
-        """Everything that is on the page, as it is at first."""
+        """Build the page in its first state."""
         gui, frame = self.server.gui, int(self.position)
         gui.configure_theme(show_logo=False, show_share_button=False, control_width="large")
         gui.main_panel.dock_right()
-        self._hand = HandScene(self.server, self.recording.track, self.recording.rows[frame])
+        self._hand = HandScene(self.server, self.video.track, self.video.rows[frame])
         self._add_controls()
-        self._plot = Plot(gui, self.recording)
-        self._pictures = Pictures(gui, self.recording, frame)
+        self._plot = Plot(gui, self.video)
+        self._pictures = Pictures(gui, self.video, frame)
         self._add_files()
         self._show(frame)
 
     def _add_controls(self) -> None:
-        gui, last = self.server.gui, len(self.recording.rows) - 1
+        gui, last = self.server.gui, len(self.video.rows) - 1
         self._frame: Any = gui.add_slider(
             "Frame", 0, max(last, 1), 1, int(self.position), disabled=last == 0
         )
@@ -117,7 +117,7 @@ class Viewer:
         self._wireframe = gui.add_checkbox("Wireframe", False)
         self._skeleton = gui.add_checkbox("Joints", False)
         self._follow = gui.add_checkbox("Follow", True)
-        self._said = gui.add_html("")
+        self._status = gui.add_html("")
         self._frame.on_update(self._scrub)
         self._play.on_click(lambda _: self._set_playing(not self.playing))
         for control in (self._speed, self._wireframe, self._skeleton, self._follow):
@@ -125,7 +125,7 @@ class Viewer:
 
     def _add_files(self) -> None:
         with self.server.gui.add_folder("Files"):
-            for name, path in self.recording.files.items():
+            for name, path in self.video.files.items():
                 kilobytes = -(-path.stat().st_size // 1000)
                 button = self.server.gui.add_button(
                     name, hint=f"{KNOWN_FILES[name]}, {kilobytes} kB"
@@ -133,13 +133,13 @@ class Viewer:
                 button.on_click(partial(_send, path))
             facts = "".join(
                 f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>"
-                for name, value in self.recording.facts.items()
+                for name, value in self.video.facts.items()
             )
             self._facts = self.server.gui.add_html(_TEXT.format(f"<table>{facts}</table>"))
 
     def _scrub(self, event: viser.GuiEvent[Any]) -> None:
-        if event.client is not None:  # not _show, which sets the slider, too
-            self.position = float(np.clip(event.target.value, 0, len(self.recording.rows) - 1))
+        if event.client is not None:  # None where _show set the slider
+            self.position = float(np.clip(event.target.value, 0, len(self.video.rows) - 1))
             self._set_playing(False)
 
     def _set_playing(self, on: bool) -> None:
@@ -148,19 +148,19 @@ class Viewer:
         self._changed.set()
 
     def _show(self, frame: int) -> None:
-        """Everything at one frame of the timeline."""
-        recording, row = self.recording, int(self.recording.rows[frame])
-        said = f"frame {frame * recording.track['frame_step']}, {frame / recording.fps:.2f} s"
+        """Show one frame of the timeline."""
+        video, row = self.video, int(self.video.rows[frame])
+        status = f"frame {frame * video.track['frame_step']}, {frame / video.fps:.2f} s"
         if row < 0:
-            said += ", no hand seen"
+            status += ", no hand seen"
         else:
-            confidence, error = (recording.track[k][row] for k in ("confidence", "error_2d_px"))
-            said += f", confidence {confidence:.2f}, 2D error {error:.1f} px"
+            confidence, error = (video.track[k][row] for k in ("confidence", "error_2d_px"))
+            status += f", confidence {confidence:.2f}, 2D error {error:.1f} px"
         pictures = self._pictures.read(frame)
         with self.server.atomic():
-            if self.playing:  # a visitor who drags the slider has it where it is
+            if self.playing:  # do not move a slider that a visitor drags
                 self._frame.value = frame
-            self._said.content = _TEXT.format(said)
+            self._status.content = _TEXT.format(status)
             self._plot.show(frame, row >= 0)
             self._pictures.show(pictures)
         self._hand.show(

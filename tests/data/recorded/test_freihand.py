@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from fixtures.freihand import BACKGROUNDS, FreiHandTree
+from fixtures.hands import regressed_joints
 from s2hand.data.recorded import freihand as freihand_module
 from s2hand.data.recorded.freihand import FreiHandDataset, read_label_rows, read_rows
 from s2hand.geometry.camera import project
-from s2hand.hand.mano import ManoHead
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ class TestTraining:
         dataset = FreiHandDataset(freihand.root, freihand.training_detections, labels=True)
         labels = dataset[0].labels
         assert labels is not None
-        regressed = ManoHead("open", convention="freihand").joints_from_posed(labels.vertices)
+        regressed = regressed_joints(labels.vertices)
         torch.testing.assert_close(regressed, labels.joints, atol=1e-5, rtol=0)
 
     def test_no_sequences(self, freihand: FreiHandTree) -> None:

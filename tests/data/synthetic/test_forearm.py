@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.meshes import boundary_edges
 from s2hand.data.synthetic.forearm import Forearm, open_loop
 from s2hand.data.synthetic.scene import Scene, SceneSampler, zero_code
-from s2hand.geometry.mesh import boundary_edges
 
 
 @pytest.fixture(scope="module")

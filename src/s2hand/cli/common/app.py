@@ -27,7 +27,7 @@ from s2hand.cli.common.overrides import (
     check_quotes,
 )
 from s2hand.files.errors import EXPECTED, INTERRUPTED, message, print_error
-from s2hand.files.locks import own_folder
+from s2hand.files.locks import lock_folder
 from s2hand.studies.jobs import missing_plugin
 from s2hand.training.loggers.wandb_runs import close_wandb, wandb_offline
 
@@ -114,7 +114,7 @@ def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
     """Run in a folder of the job's own: jobs that shared one would resume each other."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     cfg.paths.run = str(folder)
-    with own_folder(folder) as free:
+    with lock_folder(folder) as free:
         if not free:
             _log.warning("left out: another process is at work in %s", folder)
             return None

@@ -1,1 +1,1 @@
-"""The embedded open hand; PROVENANCE.md tells where it comes from."""
+"""The embedded open hand; PROVENANCE.md names its sources."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from s2hand.files.atomic import atomic_path
 from s2hand.files.json import write_json
-from s2hand.files.locks import own_folder
+from s2hand.files.locks import lock_folder
 from s2hand.studies.ablation.models import rebuilt, without_branch
 from s2hand.studies.ablation.rows import Change
 from s2hand.studies.ablation.study import AblationStudy
@@ -90,7 +90,7 @@ def run_rows(study: AblationStudy) -> list[str]:
     """Do what is missing, whatever fails; the names of the rows that failed."""
     failed = []
     for name in study.pending():
-        with own_folder(study.folder / name) as free:
+        with lock_folder(study.folder / name) as free:
             if not free:
                 _log.warning("left out: another process is at work in %s", study.folder / name)
                 continue

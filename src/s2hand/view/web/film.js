@@ -1,6 +1,6 @@
-// What the timeline runs on: a film whose frames are its clock, or a clock alone.
+// Sources of the current frame: a film that plays, or a clock.
 
-/** Frames by the clock on the wall, where there is no film. */
+/** Frames by wall-clock time, where there is no film. */
 export class Clock {
   constructor(frames, fps) {
     Object.assign(this, { frames, fps, speed: 1, playing: false, position: 0, since: 0 });
@@ -26,9 +26,9 @@ export class Clock {
   }
 }
 
-/** Frames by a film, drawn into canvases: the input, where it has one, and the overlay. */
+/** Frames of a film, drawn into canvases: the input, if the film has it, and the overlay. */
 export class Film {
-  /** Resolves to null where this browser cannot show the film. */
+  /** Resolves to null if this browser cannot show the film. */
   static open(url, halves, frames, fps, canvases) {
     const video = document.createElement("video");
     Object.assign(video, { muted: true, loop: true, playsInline: true, preload: "auto" });
@@ -65,10 +65,10 @@ export class Film {
   }
   seek(frame) {
     this.at = frame;
-    // While it seeks only the last wish counts; it is looked up when the film is there.
+    // During a seek only the latest request counts; catchUp handles it when the seek ends.
     if (!this.video.seeking || this.playing) this.catchUp();
   }
-  /** Show the middle of the frame that is wished for. */
+  /** Seek to the middle of the requested frame. */
   catchUp() {
     const time = (this.at + 0.5) / this.fps;
     if (Math.abs(this.video.currentTime - time) > 1e-3) this.video.currentTime = time;
@@ -85,7 +85,7 @@ export class Film {
     this.video.pause();
     this.seek(frame);
   }
-  /** Copy what the film shows. */
+  /** Copy the film's current picture. */
   draw() {
     for (const { canvas, half } of this.canvases) {
       const context = canvas.getContext("2d");

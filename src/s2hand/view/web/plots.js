@@ -19,13 +19,13 @@ export function runs(rows, test) {
   return found;
 }
 
-/** A number, at least 1, that a person would choose as the end of an axis up to `value`. */
+/** A round number, at least 1, to end an axis that holds `value`. */
 function roundUp(value) {
   const unit = 10 ** Math.floor(Math.log10(value));
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((end) => end >= value);
 }
 
-/** Draw `values`, of the track's rows, into `box`, from 0 to `top` or to their largest. */
+/** Draw `values` of the track's rows into `box`, from 0 to `top` or to their maximum. */
 export function plot(box, rows, values, { top, unit = "" }) {
   const end = top ?? roundUp(values.reduce((a, b) => Math.max(a, b), 1));
   const svg = element("svg", {

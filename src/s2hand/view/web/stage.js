@@ -1,4 +1,4 @@
-// The hand in 3D: the animated GLB, its joints, a camera to turn and the camera of the video.
+// The hand in 3D: the animated GLB, its joints, a free camera and the camera of the video.
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
@@ -16,7 +16,7 @@ export class Stage {
   }
 
   constructor(canvas, gltf, joints, data) {
-    Object.assign(this, { canvas, data, row: 0, shown: -1, joints: false, follow: true, wanted: false });
+    Object.assign(this, { canvas, data, row: 0, shown: -1, joints: false, follow: true, drawPending: false });
     this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true });
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, 2));
     this.scene = new THREE.Scene();
@@ -69,7 +69,7 @@ export class Stage {
     this.setView("free");
   }
 
-  /** The free camera on the line from the video's camera to the hand, the hand filling its view. */
+  /** Put the free camera on the line from the video's camera to the hand, which fills its view. */
   resetView() {
     const centre = this.centres[this.row];
     const { clientWidth: width, clientHeight: height } = this.canvas.parentElement;
@@ -103,7 +103,7 @@ export class Stage {
     this.hand.visible = row >= 0;
     this.skeleton.visible = this.joints && row >= 0;
     if (row >= 0) {
-      // Not the mixer's setTime, by which a looping action is at its start again at its very end.
+      // Not the mixer's setTime, which wraps a looping action to its start at its last time.
       this.action.time = this.data.times[row];
       this.mixer.update(0);
       if (this.skeleton.visible) this.skeleton.pose(this.points.subarray(63 * row, 63 * row + 63));
@@ -123,7 +123,7 @@ export class Stage {
     if (!width || !height) return;
     this.renderer.setSize(width, height, false);
     this.orbit.aspect = this.eye.aspect = width / height;
-    // Of the video's camera everything is seen, whatever shape the window has.
+    // The whole image of the video's camera is visible in any shape of window.
     const { fovY, aspect } = this.data.camera;
     const tall = Math.tan((fovY * Math.PI) / 360) * Math.max(1, aspect / this.eye.aspect);
     this.eye.fov = (Math.atan(tall) * 360) / Math.PI;
@@ -131,20 +131,20 @@ export class Stage {
     this.draw();
   }
 
-  /** Draw before the next picture of the screen, however often it is asked for. */
+  /** Draw once before the next screen refresh. */
   render() {
-    if (this.wanted) return;
-    this.wanted = true;
+    if (this.drawPending) return;
+    this.drawPending = true;
     requestAnimationFrame(() => this.draw());
   }
 
   draw() {
-    this.wanted = false;
+    this.drawPending = false;
     this.renderer.render(this.scene, this.camera);
   }
 }
 
-/** Dots and bones that are seen through the hand. */
+/** Dots and bones, visible through the hand. */
 class Skeleton extends THREE.Group {
   constructor(bones, colors) {
     super();

@@ -1,4 +1,4 @@
-// The page: reads what is embedded, and keeps hand, film, plots and slider in step.
+// The page: reads the embedded data and keeps hand, film, plots and slider in step.
 
 import { Clock, Film } from "s2hand/film.js";
 import { plot } from "s2hand/plots.js";
@@ -15,7 +15,7 @@ let clock = new Clock(data.rows.length, data.fps);
 let shown = 0;
 let view = "free";
 
-/** Everything at one frame. */
+/** Show one frame everywhere. */
 function show(frame) {
   const row = data.rows[frame];
   byId("frame").value = frame;
@@ -95,7 +95,7 @@ document.addEventListener("keydown", (event) => {
   } else return;
   event.preventDefault();
 });
-// After a click of the mouse the space bar is for playing again.
+// After a mouse click the space bar plays and pauses again.
 document.addEventListener("click", (event) => {
   if (event.detail > 0) event.target.closest("button, input[type=checkbox]")?.blur();
 });
@@ -126,9 +126,9 @@ for (const [name, file] of Object.entries(data.files)) {
   button.type = "button";
   button.className = "download";
   const size = file.bytes < 1e6 ? `${Math.ceil(file.bytes / 1e3)} kB` : `${(file.bytes / 1e6).toFixed(1)} MB`;
-  const what = document.createElement("small");
-  what.textContent = `${file.what}, ${size}`;
-  button.append(name, what);
+  const description = document.createElement("small");
+  description.textContent = `${file.description}, ${size}`;
+  button.append(name, description);
   button.addEventListener("click", async () => {
     const link = document.createElement("a");
     link.href = url(await unpacked(file), "application/octet-stream");
@@ -139,9 +139,9 @@ for (const [name, file] of Object.entries(data.files)) {
   byId("downloads").append(button);
 }
 
-// The way in: #frame=200&view=camera
+// Address: #frame=200&view=camera
 
-/** Go to what the address asks for, or else to the first frame with a hand. */
+/** Go to the frame in the address, or to the first frame with a hand. */
 function arrive() {
   const asked = new URLSearchParams(location.hash.slice(1));
   setView(asked.get("view") === "camera" ? "camera" : "free");
@@ -167,7 +167,7 @@ async function openFilm() {
   document.body.classList.add("with-film");
   setView(view);
   seek(shown);
-  stage?.resetView(); // it has another shape now
+  stage?.resetView(); // its shape has changed
 }
 
 async function start() {
@@ -180,7 +180,7 @@ async function start() {
     note(`The hand cannot be shown here: ${error.message}`);
   }
   arrive();
-  if (data.film) await openFilm(); // some browsers do not load one before they are told to play it
+  if (data.film) await openFilm(); // some browsers load a film only when it plays
   window.addEventListener("hashchange", arrive);
   document.body.classList.add("ready");
 }
