@@ -45,7 +45,7 @@ COMPOSED = {
 """Who may know Hydra's configurations; losses, data and models know plain arguments only."""
 
 OWNERS = {
-    "timm": {"model/encoder.py"},
+    "timm": {"model/encoder.py", "training/distributed.py"},
     "smplx": {"hand/mano.py"},
     "nvdiffrast": {"render/nvdiffrast.py"},
     "hydra": COMPOSED,
