@@ -102,7 +102,7 @@ def command(
             except (HydraException, OmegaConfBaseException) as error:
                 if os.environ.get("S2HAND_TRACEBACK"):
                     raise
-                _fail(refusal(error, config_name, sys.argv[1:], open_parts))
+                _fail(refusal(error, config_name, open_parts))
 
         main.__doc__ = run.__doc__
         return main
