@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
@@ -71,7 +72,8 @@ def message(error: BaseException) -> str:
 
 def _read_by(error: InterpolationToMissingValueError) -> str:
     """The dotted key that an interpolation names, such as ``${...dataset.root}``."""
-    inner = OmegaConf.to_container(error.parent_node, resolve=False)[error.key][2:-1]
+    part: Any = OmegaConf.to_container(error.parent_node, resolve=False)
+    inner = part[error.key].removeprefix("${").removesuffix("}")
     key = inner.lstrip(".")
     levels = len(inner) - len(key)  # one dot is the level of the place that reads it
     return ".".join([*str(error.full_key).split(".")[:-levels], key] if levels else [key])

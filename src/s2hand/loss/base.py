@@ -26,6 +26,8 @@ class Loss(nn.Module, ABC):
     """Reads ``batch.labels``; every other term gets the batch without them."""
     needs_estimate: ClassVar[bool] = False
     """Reads ``prediction.estimated_joints_2d``."""
+    needs_hand: ClassVar[bool] = False
+    """Takes the run's hand layer as the constructor's ``hand``, which no configuration names."""
     min_frames: ClassVar[int] = 1
     """Frames that a window must hold."""
 

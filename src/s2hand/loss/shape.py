@@ -26,6 +26,8 @@ class ScalePrior(Loss):
     dataset calls joints: from one to another the bone differs by a tenth.
     """
 
+    needs_hand = True
+
     def __init__(self, target_m: float, hand: HandLayer | None = None) -> None:
         super().__init__()
         if not target_m > 0:

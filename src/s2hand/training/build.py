@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -51,12 +50,18 @@ def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
 
 
 def _with_hand(make: Callable[..., Any], hand: ManoHead) -> Callable[..., Any]:
-    """Whoever has an argument named ``hand`` gets the run's hand model; no YAML names it."""
-    if isinstance(make, partial):  # a dataset made of a dataset that wants it
+    """``make`` with the run's hand model, where it declares ``needs_hand``, and in what it wraps.
+
+    ``make`` is a loss class, or what makes a dataset: the class, or a partial of it, which may have
+    the partial of another dataset as an argument.
+    """
+    if isinstance(make, partial):
         inner = {k: _with_hand(v, hand) for k, v in make.keywords.items() if isinstance(v, partial)}
         make = partial(make, **inner)
-    takes_it = "hand" in inspect.signature(make).parameters
-    return partial(make, hand=hand) if takes_it else make
+    made: Any = make
+    while isinstance(made, partial):
+        made = made.func
+    return partial(make, hand=hand) if getattr(made, "needs_hand", False) else make
 
 
 def make_module(cfg: DictConfig) -> S2Hand:

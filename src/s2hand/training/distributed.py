@@ -45,7 +45,7 @@ class SyncLayers(LayerSync):
     def apply(self, model: nn.Module) -> nn.Module:
         """Synchronise every batch norm."""
         if dist.is_initialized() and dist.get_backend() != "gloo":
-            return convert_sync_batchnorm(model)  # type: ignore[no-any-return]
+            return convert_sync_batchnorm(model)
         for part in model.modules():
             if isinstance(part, _BatchNorm) and not isinstance(part, _Gathering):
                 part.__class__ = _gathering(type(part))  # type: ignore[arg-type]
