@@ -82,7 +82,7 @@ def adapt(cfg: DictConfig) -> Adaptation:
         "ended": "converged" if best.converged else ended,
         "seconds": round(time.monotonic() - begin, 1),
         "frames": len(data.dataset("train")),
-        "losses": list(cfg.loss),
+        "losses": list(module.objective.losses),
         "seed": cfg.seed,
         "version": __version__,
         "revision": git_revision(),
@@ -116,7 +116,32 @@ def prepare(cfg: DictConfig) -> tuple[S2Hand, HandDataModule]:
         initialise(module, cfg.checkpoint)
         # One video is too little to learn statistics from; new heads have none to keep.
         freeze_batch_norm(module)
-    return module, make_data(cfg, module)
+    data = make_data(cfg, module)
+    leave_out_long_terms(module, data.window.frames)
+    return module, data
+
+
+def leave_out_long_terms(module: S2Hand, frames: int) -> None:
+    """Leave out terms that compare more frames than a window holds; one log line names them.
+
+    They are left out of the recorded configuration, too.
+
+    Args:
+        module: changed in place.
+        frames: of a window.
+
+    Raises:
+        ValueError: no term is left.
+    """
+    kept = module.objective.for_clips(frames)
+    left_out = [name for name in module.objective.losses if name not in kept.losses]
+    if left_out:
+        _log.warning(
+            "windows of %d frame(s) leave out %s, which compare more", frames, ", ".join(left_out)
+        )
+        module.objective = kept
+        recorded = module.record["config"]
+        recorded["loss"] = {name: recorded["loss"][name] for name in kept.losses}
 
 
 def with_recorded_model(cfg: DictConfig) -> DictConfig:
