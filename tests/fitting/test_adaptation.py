@@ -13,8 +13,8 @@ from s2hand.fitting.adaptation import Adaptation, adapt, prepare
 from s2hand.training.checkpoints.reading import read_checkpoint
 
 SMALL = (
-    "data=synthetic", "data.batch_size=2", "data.train.size=4", "data.test.size=4",
-    "data.train.image_px=32", "data.test.image_px=32",
+    "data=synthetic", "data.batch_size=2", "data.train.size=4", "data.val=null",
+    "data.test=null", "data.train.image_px=32",
     "model.network.encoder={name: mobilenetv3_small_050, weights: none, input_px: 32}",
     "render.resolution=16", "callbacks={panels: null, progress: null}", "logger=none",
     "+trainer.enable_progress_bar=false", "trainer.max_steps=1", "stop.frames=2",

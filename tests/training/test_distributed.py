@@ -288,7 +288,7 @@ def test_a_run_whose_processes_were_killed_goes_on(one: Path, tmp_path: Path) ->
     assert read_checkpoint(path)["global_step"] == 2
     code, said = finish(start("train", *arguments))
     assert code == 0, said
-    assert "going on from" in said
+    assert "resuming from" in said
     assert curve(tmp_path)[-1] == pytest.approx(curve(one)[-1], rel=1e-4)
     report = json.loads((tmp_path / "train.json").read_text())
     assert report["steps"] == 3

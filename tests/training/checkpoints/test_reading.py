@@ -44,7 +44,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     torch.save(content(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DamagedCheckpointError, match=rf"^{path} is no readable checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=rf"^{path} is not a readable checkpoint"):
         read_checkpoint(path)
 
 
@@ -57,7 +57,7 @@ def test_a_changed_weight_is_found(tmp_path: Path, place: int, bit: int) -> None
     stored = weight.numpy().tobytes()
     whole[whole.index(stored) + place % len(stored)] ^= 1 << bit
     path.write_bytes(whole)
-    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt is no readable checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt is not a readable checkpoint"):
         read_checkpoint(path)
 
 

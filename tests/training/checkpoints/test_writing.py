@@ -142,7 +142,7 @@ def test_a_damaged_last_one_falls_back_to_the_previous_and_is_put_aside(
     broken = (tmp_path / "last.ckpt").read_bytes()
     found = newest_checkpoint(tmp_path)
     assert found == tmp_path / "previous.ckpt"
-    assert "last.ckpt is damaged, now last.ckpt.damaged; going on from the one" in caplog.text
+    assert "last.ckpt is damaged, renamed to last.ckpt.damaged" in caplog.text
     files = CheckpointFiles()
     files.load_checkpoint(found)
     write(tmp_path, 2, files=files)
@@ -204,7 +204,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.errno == errno.EFBIG
     assert steps(tmp_path) == expected
-    kept = f"is kept: {', '.join(expected)}" if expected else "there was none before it"
+    kept = f"; kept: {', '.join(expected)}" if expected else "there is no earlier checkpoint"
     assert kept in str(caught.value)
 
 
@@ -228,7 +228,7 @@ def test_a_full_disk_is_named_with_what_is_kept(
     said = str(caught.value)
     assert "No space left on device: a checkpoint of 0 MB could not be written to" in said
     assert f"{tmp_path}/last.ckpt (the disk at /" in said
-    assert said.endswith("MB free); what was there is kept: last.ckpt, previous.ckpt")
+    assert said.endswith("MB free); kept: last.ckpt, previous.ckpt")
     assert steps(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}
 
 
@@ -309,7 +309,7 @@ def test_a_full_disk_ends_the_run_with_what_was_there(
         fit(smoke, [Other()])
     assert caught.value.errno == errno.ENOSPC
     assert len(calls) == 2
-    assert ("what was there is kept: last.ckpt" in caplog.text) is not first
+    assert ("kept: last.ckpt" in caplog.text) is not first
     folder = Path(smoke.paths.run) / "checkpoints"
     assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
     assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1

@@ -1,4 +1,4 @@
-"""Class paths that older checkpoints and recorded runs hold, and where the classes are now."""
+"""Class paths in older checkpoints and recorded runs, and the paths of today."""
 
 from __future__ import annotations
 
