@@ -50,10 +50,12 @@ def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
 
 
 def _with_hand(make: Callable[..., Any], hand: ManoHead) -> Callable[..., Any]:
-    """``make`` with the run's hand model, where it declares ``needs_hand``, and in what it wraps.
+    """``make`` with ``hand`` bound, if its class declares ``needs_hand``; likewise its arguments.
 
-    ``make`` is a loss class, or what makes a dataset: the class, or a partial of it, which may have
-    the partial of another dataset as an argument.
+    Args:
+        make: a class of losses or datasets, or a partial of one; the arguments of a partial may be
+            partials of other datasets.
+        hand: the run's hand model.
     """
     if isinstance(make, partial):
         inner = {k: _with_hand(v, hand) for k, v in make.keywords.items() if isinstance(v, partial)}
