@@ -45,7 +45,7 @@ COMPOSED = {
 """Who may know Hydra's configurations; losses, data and models know plain arguments only."""
 
 OWNERS = {
-    "timm": {"model/encoder.py"},
+    "timm": {"model/encoder.py", "training/distributed.py"},
     "smplx": {"hand/mano.py"},
     "nvdiffrast": {"render/nvdiffrast.py"},
     "hydra": COMPOSED,
@@ -57,6 +57,10 @@ OWNERS = {
     "fsspec": {"data/shards/packed.py"},
     "ijson": {"data/recorded/youtube_labels.py"},
 }
+
+
+COMMAND_PARTS = {"cli/data.py": {"data_check", "data_pack"}}
+"""Command modules that another command is made of, by that command."""
 
 
 def _modules() -> list[Path]:
@@ -99,6 +103,22 @@ def test_imports_only_point_left(path: Path) -> None:
             continue
         allowed = _layer(other) < _layer(part) or (part, other) in WITHIN_LAYER
         assert allowed, f"{path.relative_to(SOURCE)} must not import {name}"
+
+
+def test_nothing_outside_the_commands_imports_them() -> None:
+    for path in _modules():
+        if _part(path) != "cli":
+            used = {name for name in _imports(path) if f"{name}.".startswith("s2hand.cli.")}
+            assert not used, f"{path.relative_to(SOURCE)} imports {used}: move it out of cli/"
+
+
+def test_no_command_is_imported_but_by_the_one_it_is_a_part_of() -> None:
+    commands = {path.stem for path in (SOURCE / "cli").glob("*.py")} - {"__init__"}
+    for path in _modules():
+        allowed = COMMAND_PARTS.get(path.relative_to(SOURCE).as_posix(), set())
+        parts = (name.split(".") for name in _imports(path) if name.startswith("s2hand.cli."))
+        used = {part[2] for part in parts} & commands
+        assert used <= allowed, f"{path.relative_to(SOURCE)} imports the commands {used - allowed}"
 
 
 @pytest.mark.parametrize("package", sorted(OWNERS))

@@ -171,7 +171,9 @@ def test_what_cannot_be_adapted_is_said(
         assert run_command(main, *arguments, f"out={tmp_path}") == 1
         return capfd.readouterr().err
 
-    assert "set a longer one, e.g. `window=clip5`" in complaint(*SMALL, "window=image")
+    assert "set a longer one, e.g. `window=clip5`" in complaint(
+        *SMALL, "window=image", "loss=[quaternion_slerp]"
+    )
     assert "source is missing" in complaint()
     chosen = (f"checkpoint={first_checkpoint}", "data=synthetic_sequence")
     assert "no checkpoint nowhere.ckpt" in complaint(chosen[1], "checkpoint=nowhere.ckpt")

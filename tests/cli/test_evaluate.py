@@ -210,7 +210,7 @@ def test_freihand_is_trained_on_evaluated_and_written(
     [
         ([], "checkpoint is missing: give it on the command line"),
         (["checkpoint=none.ckpt"], "no checkpoint none.ckpt"),
-        (["checkpoint={text}"], "is no readable checkpoint"),
+        (["checkpoint={text}"], "is not a readable checkpoint"),
         (["checkpoint={real}", "hand_file=none.npz"], "no hand model at none.npz"),
         (["checkpoint={real}", "+data.test.sise=3"], "sise"),
         (["checkpoint={real}", "data=freihand"], "dataset.root is missing"),

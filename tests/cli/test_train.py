@@ -372,7 +372,7 @@ def test_a_sweep_minimises_a_metric_and_never_the_loss(smoke_run: Path) -> None:
         (["loss=[shape,nope]"], "no loss named 'nope'; there are bone_orientation, "),
         (["resume=none.ckpt"], "resume=none.ckpt: no such checkpoint"),
         (["init_from=none.ckpt"], "no checkpoint none.ckpt"),
-        (["allow_missing=[a.b]"], "allow_missing=['a.b'] is about init_from, which is not given"),
+        (["allow_missing=[a.b]"], "allow_missing=['a.b'] applies to init_from"),
         (["hand=mano", "hand.model=none.pkl"], "no hand model at none.pkl"),
         (["+model.network.foo=1"], "unexpected keyword argument 'foo'"),
         (["loss.shape.weight=0"], "weight=0 of ShapePrior"),

@@ -129,7 +129,7 @@ def test_frames_without_any_keypoint_are_refused(monkeypatch: pytest.MonkeyPatch
 def test_weights_without_a_residual_are_refused(
     monkeypatch: pytest.MonkeyPatch, before: float
 ) -> None:
-    with pytest.raises(ValueError, match="weights it starts with is not finite"):
+    with pytest.raises(ValueError, match="is not finite"):
         follow(monkeypatch, [before, 1.0])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fixtures.studies import write_grid, write_run
+from s2hand.cli.sweep_report import main as sweep_report
 from s2hand.files.json import read_json_object
 from s2hand.studies.runs import read_run, read_study, rows, varying_overrides
 
@@ -130,3 +132,15 @@ def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("3")
     with pytest.raises(ValueError, match=r"x\.json does not hold a JSON object"):
         read_json_object(tmp_path / "x.json")
+
+
+def test_a_run_of_an_earlier_version_is_reported(tmp_path: Path) -> None:
+    stored = Path(__file__).parents[1] / "fixtures" / "stored_runs"
+    study = shutil.copytree(stored, tmp_path / "study")
+    (run,) = read_study(study)
+    assert run.overrides == {"experiment": "smoke"}
+    assert run.finished
+    assert run.metrics["val"]["pa_mpjpe_mm"] == pytest.approx(16, abs=16)
+    assert sweep_report([str(study)]) == 0
+    report = (study / "report.md").read_text()
+    assert f"{run.metrics['val']['pa_mpjpe_mm']:.2f}" in report

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,32 @@ def test_the_losses_get_the_runs_hand(smoke: DictConfig) -> None:
     method: Any = module.objective.losses["joint_angles"].joint_angles
     assert method.__self__ is module.reconstructor.hand
     assert module.objective.terms["joint_angles"].weight == 0.5
+
+
+class _WithHand:
+    """Takes something that it calls ``hand`` and does not declare."""
+
+    needs_hand = False
+
+    def __init__(self, hand: str = "mine", dataset: Any = None) -> None:
+        self.hand, self.inner = hand, dataset
+
+
+class _DeclaresIt(_WithHand):
+    needs_hand = True
+
+
+def test_the_hand_goes_to_what_declares_it_and_not_to_arguments_of_that_name() -> None:
+    hand: Any = object()
+
+    def made(make: Any) -> Any:
+        return s2hand.training.build._with_hand(make, hand)()
+
+    assert made(partial(_WithHand)).hand == "mine"
+    assert made(_DeclaresIt).hand is hand
+    wrapper = made(partial(_WithHand, dataset=partial(partial(_DeclaresIt), dataset=3)))
+    assert wrapper.hand == "mine"
+    assert (wrapper.inner().hand, wrapper.inner().inner) == (hand, 3)
 
 
 @pytest.mark.parametrize("loss", [{}, None])

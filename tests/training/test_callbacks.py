@@ -1,9 +1,7 @@
-"""Callbacks: panels on disk, one progress bar, and the last checkpoint of a broken run."""
+"""Callbacks: panels on disk and one progress bar."""
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,12 @@ import pytest
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from fixtures.frames import PlainFrames
 from fixtures.runs import Interrupt, fit
 from s2hand.data.module import HandDataModule
 from s2hand.training import callbacks
 from s2hand.training.callbacks import Panels, Progress, example_batch
-from s2hand.training.checkpoints.reading import read_checkpoint
 from s2hand.window import Window
 
 
@@ -172,86 +168,3 @@ def test_the_terminal_is_given_back_after_an_error(smoke: DictConfig, disabled: 
         fit(smoke, [bar, Look(), Interrupt("on_train_batch_end", 0, "RuntimeError")])
     assert opened == [not disabled]
     assert bar._bar is None
-
-
-def test_the_configured_checkpoint_is_the_last_one(smoke: DictConfig) -> None:
-    smoke.trainer.max_steps = 2
-    smoke.callbacks.checkpoint.every_n_train_steps = 1
-    _, trainer = fit(smoke, save=False)
-    kept = trainer.checkpoint_callback
-    assert isinstance(kept, ModelCheckpoint)
-    files = sorted((Path(smoke.paths.run) / "checkpoints").iterdir())
-    assert [file.name for file in files] == ["last.ckpt", "previous.ckpt"]
-    assert Path(kept.best_model_path) == files[0].resolve()
-
-
-def test_a_checkpoint_is_written_when_the_validation_of_its_step_is_done(smoke: DictConfig) -> None:
-    smoke.trainer.update(max_steps=4, val_check_interval=2)
-    smoke.callbacks.checkpoint.every_n_train_steps = 1
-    seen: list[tuple[str, list[int]]] = []
-    folder = Path(smoke.paths.run) / "checkpoints"
-
-    class Look(pl.Callback):
-        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-            paths = sorted(folder.iterdir())
-            seen.append(("before", [read_checkpoint(path)["global_step"] for path in paths]))
-
-        def on_train_batch_start(self, *_: Any) -> None:
-            for path in folder.glob("last.ckpt"):
-                content = read_checkpoint(path)
-                measured = sorted(k for k in content["s2hand"]["metrics"] if k.startswith("val/"))
-                seen.append(("step", [content["global_step"], len(measured)]))
-
-    fit(smoke, [Look()], save=False)
-    values = seen[2][1][1]
-    assert values > 3
-    assert seen == [
-        ("step", [1, 0]), ("before", [1]), ("step", [2, values]), ("step", [3, values]),
-        ("before", [3, 2]),
-    ]  # fmt: skip
-    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 4
-
-
-def test_an_interrupted_last_validation_is_done_again(smoke: DictConfig) -> None:
-    smoke.trainer.update(max_steps=2, val_check_interval=2)
-    smoke.callbacks.checkpoint.every_n_train_steps = 1
-    with pytest.raises(RuntimeError, match="interrupted"):
-        fit(smoke, [Interrupt("on_validation_start", 0, "RuntimeError")])
-    folder = Path(smoke.paths.run) / "checkpoints"
-    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1
-    _, trainer = fit(smoke)
-    assert "val/pa_mpjpe_mm" in trainer.callback_metrics
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_a_full_disk_ends_the_run_with_what_was_there(
-    smoke: DictConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    first: bool,
-) -> None:
-    """Whether it is a checkpoint that meets it first, or another file; no second attempt then."""
-    smoke.trainer.max_steps = 3
-    smoke.callbacks.checkpoint.every_n_train_steps = 1
-    calls: list[int] = []
-
-    def full(*_: Any) -> None:
-        calls.append(1)
-        if len(calls) > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-
-    class Other(pl.Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if not first and trainer.global_step == 2:
-                raise OSError(errno.ENOSPC, "nor for this file")
-
-    with pytest.raises(OSError, match="nor for" if not first else r"kept: last\.ckpt") as caught:
-        fit(smoke, [Other()])
-    assert caught.value.errno == errno.ENOSPC
-    assert len(calls) == 2
-    assert ("what was there is kept: last.ckpt" in caplog.text) is not first
-    folder = Path(smoke.paths.run) / "checkpoints"
-    assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
-    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fixtures.runs import compose_config, run_command
 from s2hand.cli.evaluate import main as evaluate
@@ -183,12 +184,38 @@ def test_batch_norm_over_processes_keeps_the_network_as_it_is() -> None:
     assert [type(part) for part in network.modules()] == kinds
 
 
+def test_on_gpus_timm_converts_and_keeps_the_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = timm.create_model("mobilenetv3_small_050", features_only=True).eval()
+    names = list(network.state_dict())
+    image = torch.rand(2, 3, 64, 64)
+    frozen = network.blocks[0][0].bn1.weight.requires_grad_(False)
+    with torch.no_grad():
+        expected = network(image)[-1]
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
+        network = SyncLayers().apply(network)
+        found = network(image)[-1]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert not any(norm.training for norm in norms), "frozen statistics stay frozen"
+    assert network.blocks[0][0].bn1.weight is frozen
+    assert list(network.state_dict()) == names
+
+
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group of one process that is told it is one of two with the same batch."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(dist, "all_reduce", lambda tensor: tensor.mul_(2))
+    monkeypatch.setattr(dist, "all_gather", lambda parts, own: [p.copy_(own) for p in parts])
+
+    def add_that_of_the_other(gradient: Tensor) -> None:
+        """By symmetry the other process has this gradient with the two halves exchanged."""
+        gradient.add_(gradient.roll(len(gradient) // 2, 0))
+
+    monkeypatch.setattr(dist, "all_reduce", add_that_of_the_other)
     yield
     monkeypatch.undo()
     dist.destroy_process_group()
@@ -261,7 +288,7 @@ def test_a_run_whose_processes_were_killed_goes_on(one: Path, tmp_path: Path) ->
     assert read_checkpoint(path)["global_step"] == 2
     code, said = finish(start("train", *arguments))
     assert code == 0, said
-    assert "going on from" in said
+    assert "resuming from" in said
     assert curve(tmp_path)[-1] == pytest.approx(curve(one)[-1], rel=1e-4)
     report = json.loads((tmp_path / "train.json").read_text())
     assert report["steps"] == 3

@@ -89,7 +89,7 @@ def poisoned(step: int) -> pl.Callback:
 def test_a_term_that_is_not_finite_stops_the_run_and_names_itself(smoke: DictConfig) -> None:
     watch = Watch()
     smoke.callbacks.checkpoint.every_n_train_steps = 2
-    with pytest.raises(NonFiniteLossError, match=r"'joint_location' is nan on the frames \[") as e:
+    with pytest.raises(NonFiniteLossError, match=r"'joint_location' is nan on frames \[") as e:
         fit(smoke, [poisoned(3), watch])
     assert len(watch.batches) == 3
     assert len(e.value.indices) == smoke.data.batch_size

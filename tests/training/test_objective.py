@@ -94,7 +94,7 @@ def test_says_what_it_needs():
 
 @pytest.mark.parametrize("weight", [0, -1.0, float("nan"), float("inf")])
 def test_a_term_is_switched_off_by_leaving_it_out(weight):
-    with pytest.raises(ValueError, match="leave it out of the `loss` list") as error:
+    with pytest.raises(ValueError, match="remove it from the `loss` list") as error:
         Term(ShapePrior(), weight)
     assert "ShapePrior" in str(error.value)
 

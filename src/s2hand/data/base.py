@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch.utils.data import Dataset
 
@@ -20,6 +21,8 @@ class HandDataset(Dataset[HandBatch], ABC):
     ``HandBatch.stack``; windows of several frames are made by :mod:`s2hand.data.windows`.
     """
 
+    needs_hand: ClassVar[bool] = False
+    """Takes the run's hand layer as the constructor's ``hand``, which no configuration names."""
     fps: float | None = None
     """Frames per second of the recordings, where it is known."""
     convention: str | None = None

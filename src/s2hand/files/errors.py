@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from rich.console import Console
 from rich.markup import escape
 
@@ -44,15 +50,14 @@ def ended(error: BaseException, after: str = "") -> int:
 def message(error: BaseException) -> str:
     """The message for the user: a constructor's own message if Hydra wrapped it."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        where = re.search(r"full_key: (\S+)", str(error))
-        if isinstance(error.__cause__, TypeError) and where:  # from a library, names no setting
-            return f"{where[1]}: {error.__cause__}"
         return message(error.__cause__)
     if of_worker := re.match(r"Caught (\w+) in DataLoader worker process", str(error)):
         return _last_words(str(error), of_worker[1])
-    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
-    if isinstance(error, OmegaConfBaseException) and missing:
-        return f"{missing[1]} is missing: give it on the command line, as {missing[1]}=..."
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing: give it on the command line, as {error.full_key}=..."
+    if isinstance(error, InterpolationToMissingValueError):
+        read = _read_by(error)  # users set the value that is read, not the places that read it
+        return f"{read} is missing: give it on the command line, as {read}=..."
     if "No supported gpu backend" in str(error):
         return "torch finds no GPU here: add trainer=cpu, or see docs/gpu.md"
     if lost_process(error):
@@ -63,6 +68,15 @@ def message(error: BaseException) -> str:
     if type(error) is RuntimeError:  # raised by torch, not by this package
         return f"{error}\n(S2HAND_TRACEBACK=1 shows where)"
     return str(error)
+
+
+def _read_by(error: InterpolationToMissingValueError) -> str:
+    """The dotted key that an interpolation names, such as ``${...dataset.root}``."""
+    part: Any = OmegaConf.to_container(error.parent_node, resolve=False)
+    inner = part[error.key].removeprefix("${").removesuffix("}")
+    key = inner.lstrip(".")
+    levels = len(inner) - len(key)  # one dot is the level of the place that reads it
+    return ".".join([*str(error.full_key).split(".")[:-levels], key] if levels else [key])
 
 
 def _last_words(text: str, kind: str) -> str:

@@ -1,1 +1,1 @@
-"""Fitting one recording: adaptation of weights, refinement of single frames, fusion of frames."""
+"""Fitting one recording: adapting weights, refining single frames, fusing frames to one hand."""

@@ -13,10 +13,10 @@ from s2hand.types import HandBatch, HandCode, Prediction
 
 @dataclass(frozen=True)
 class Refinement:
-    """How to refine (METHOD: about 150 Adam steps on the code of one image).
+    """Settings of test-time refinement (METHOD: about 150 Adam steps on the code of one image).
 
-    ``lr`` is in the code's own units per step: radians, metres and colours all move by about this
-    much, which is why it is small.
+    ``lr`` is in the units of the code per step: radians, metres and colours all change by about
+    this much, so it is small.
     """
 
     steps: int = 150
@@ -29,11 +29,27 @@ def refine(
     batch: HandBatch,
     refinement: Refinement,
 ) -> Prediction:
-    """Predict, then improve every frame's code against the same self-supervised losses.
+    """Predict, then optimise the codes of a batch under the self-supervised losses.
 
-    The network stays as it is; J^est, where there is one, stays what the network said. The result
-    is the code of the lowest total loss seen, so it is never worse than the prediction by that
-    measure.
+    The network and its 2D estimates J^est do not change. The result is the code with the lowest
+    total loss seen, so by that measure it is never worse than the prediction.
+
+    Args:
+        reconstructor: gives the initial codes and renders.
+        objective: its temporal and supervised terms are skipped.
+        batch: frames [b, t, ...], all optimised together.
+        refinement: steps and learning rate.
+
+    Example:
+        >>> import s2hand
+        >>> from s2hand.data.synthetic.images import SyntheticHands
+        >>> model = s2hand.load("pretrained", **{"model.renderer.resolution": 32})
+        >>> hand, renderer = model.reconstructor.hand, model.reconstructor.renderer
+        >>> images = SyntheticHands(hand, renderer, "test", size=1, image_px=64, cache=False)
+        >>> batch, single = HandBatch.stack([images[0]]), model.objective.per_frame()
+        >>> refined = refine(model.reconstructor, model.objective, batch, Refinement(steps=2))
+        >>> bool(single(refined, batch).total <= single(model(batch), batch).total)
+        True
     """
     objective = objective.per_frame()
     with torch.no_grad():
@@ -42,7 +58,7 @@ def refine(
     leaves = [getattr(code, field.name) for field in fields(code)]
     optimizer = torch.optim.Adam(leaves, lr=refinement.lr)
     best, best_code = float("inf"), start
-    # Needed when the caller runs under no_grad, as prediction loops do.
+    # Prediction loops call this under no_grad.
     with torch.enable_grad():
         for step in range(refinement.steps + 1):
             prediction = reconstructor.decode(
@@ -68,12 +84,12 @@ def refine_each(
     batch: HandBatch,
     refinement: Refinement,
 ) -> Prediction:
-    """Refine each frame for itself: its best code is its own, whatever it was batched with."""
+    """Refine each frame alone: the result does not depend on the other frames of the batch."""
     frames = [batch[i : i + 1].unlabelled() for i in range(len(batch.index))]
     refined = [refine(reconstructor, objective, frame, refinement) for frame in frames]
     return Prediction.cat(refined).detach()
 
 
 def _positive(code: HandCode) -> HandCode:
-    """The code with its scale's magnitude, as the network gives it."""
+    """The code with a positive scale, as the network predicts it."""
     return replace(code, scale=code.scale.abs())

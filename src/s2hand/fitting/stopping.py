@@ -1,4 +1,4 @@
-"""Adaptation to one video: keep the weights whose 2D residual is lowest, stop when it stays."""
+"""Early stopping of an adaptation: keep the weights with the lowest 2D residual."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from s2hand.types import HandBatch
 
 
 class BestResidual(pl.Callback):
-    """Ends a run whose 2D residual no longer falls, with the best weights that it met.
+    """Ends a run whose 2D residual no longer falls, and restores the best weights.
 
-    The residual (ours) is the distance of projected joints to detected keypoints, in pixels of the
-    224 crop, weighted by confidence, over frames spread evenly over the training set; the model is
-    in evaluation mode. The weights that the run starts with are the first candidate: by this
-    measure a run never ends worse than it began.
-
-    ``before_px`` and ``after_px`` are the residuals of the first and the best weights,
-    ``best_step`` is when those were met, ``checks`` holds every (step, residual), and ``converged``
-    says whether patience ended the run.
+    The residual (ours) is the confidence-weighted distance of projected joints to detected
+    keypoints, in pixels of the 224 crop, over frames spread evenly over the training set, with the
+    model in evaluation mode. The initial weights are the first candidate, so by this measure a run
+    never ends worse than it began.
 
     Args:
-        every_n_steps: optimizer steps between two looks at the residual.
-        patience: looks without an improvement after which the run ends.
-        min_delta_px: what counts as an improvement; any smaller one is kept, too.
-        frames: how many to measure on.
+        every_n_steps: optimizer steps between two checks of the residual.
+        patience: checks without an improvement after which the run ends.
+        min_delta_px: smallest decrease that counts as an improvement; weights with a smaller
+            decrease are kept, but do not reset the patience.
+        frames: number of frames to measure on.
+
+    Attributes:
+        after_px: residual of the best weights.
+        best_step: step of the best weights.
+        checks: every (step, residual).
+        converged: whether patience ended the run.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -57,15 +63,15 @@ class BestResidual(pl.Callback):
 
     @property
     def before_px(self) -> float:
-        """The residual of the weights that the run started with."""
+        """Residual of the initial weights."""
         return self.checks[0][1]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure the weights as they come, the first candidate.
+        """Measure the initial weights, the first candidate.
 
         Raises:
-            ValueError: if nothing was detected in the frames to measure on, or if their residual
-                is not finite.
+            ValueError: no keypoint is detected in the frames to measure on, or the residual is not
+                finite.
         """
         dataset = trainer.datamodule.dataset("train")  # type: ignore[attr-defined]
         self._batch = spread_frames(dataset, self.frames).to(pl_module.device)
@@ -74,7 +80,7 @@ class BestResidual(pl.Callback):
         self._check(trainer, pl_module)
         if not math.isfinite(self.before_px):
             raise ValueError(
-                f"the 2D residual of the weights it starts with is not finite ({self.before_px}): "
+                f"the 2D residual of the initial weights is not finite ({self.before_px}): "
                 "start from another checkpoint, or from new heads (checkpoint=null)"
             )
 
@@ -86,7 +92,7 @@ class BestResidual(pl.Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Measure every few steps; end the run when it was of no use for too long."""
+        """Measure every few steps; end the run when patience is exhausted."""
         if trainer.global_step - self.checks[-1][0] < self.every_n_steps:
             return
         self._check(trainer, pl_module)
@@ -94,7 +100,7 @@ class BestResidual(pl.Callback):
             self.converged = trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure the last weights, then put the best ones back."""
+        """Measure the last weights, then restore the best ones."""
         if trainer.global_step > self.checks[-1][0]:
             self._check(trainer, pl_module)
         self._restore(pl_module)
@@ -102,7 +108,7 @@ class BestResidual(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Put the best weights back; the last may be what diverged."""
+        """Restore the best weights; the last ones may have diverged."""
         self._restore(pl_module)
 
     def _check(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

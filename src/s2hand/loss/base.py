@@ -26,6 +26,8 @@ class Loss(nn.Module, ABC):
     """Reads ``batch.labels``; all other terms get the batch without labels."""
     needs_estimate: ClassVar[bool] = False
     """Reads ``prediction.estimated_joints_2d``."""
+    needs_hand: ClassVar[bool] = False
+    """Takes the run's hand layer as the constructor's ``hand``, which no configuration names."""
     min_frames: ClassVar[int] = 1
     """Smallest number of frames in a window."""
 

@@ -20,6 +20,7 @@ class LaplacianSmoothness(Loss):
     the open hand's mean pose has 2.5 mm.
     """
 
+    needs_hand = True
     indices: Tensor
     values: Tensor
 

@@ -16,6 +16,7 @@ class JointAngleLimits(Loss):
     The mean is over all joints and angles; those within their limits count 0.
     """
 
+    needs_hand = True
     lower: Tensor
     upper: Tensor
     weights: Tensor

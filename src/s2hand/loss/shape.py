@@ -26,6 +26,8 @@ class ScalePrior(Loss):
     the bone differs by a tenth between conventions.
     """
 
+    needs_hand = True
+
     def __init__(self, target_m: float, hand: HandLayer | None = None) -> None:
         super().__init__()
         if not target_m > 0:

@@ -1,1 +1,1 @@
-"""Sweeps: a folder per job, failures, and the comparison of runs."""
+"""Studies: sweeps of runs, their failures and comparison, and ablations."""

@@ -1,4 +1,4 @@
-"""A study's runs in rows of a table and in a picture, best first."""
+"""Comparison of a study's runs in a table and a picture, best first."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _MOST_BARS = 30
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in the seed alone."""
+    """Runs that differ only in the seed."""
 
     label: tuple[tuple[str, str], ...]
-    """(key, value) of the overrides that are not the same in all runs."""
+    """(key, value) of the overrides that differ between runs."""
     values: list[Metrics]
 
     @property
     def name(self) -> str:
-        """The label in one line."""
+        """The label on one line."""
         return ", ".join(f"{short(key)}={brief(value)}" for key, value in self.label) or "all"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study in rows: best first by the first metric."""
+    """A study's rows, sorted by the first metric, best first."""
 
     study: Path
     split: Split
@@ -45,13 +45,13 @@ class Comparison:
     runs: list[Run]
 
     def keys(self) -> list[str]:
-        """The overrides that tell rows apart."""
+        """The overrides that distinguish rows."""
         return list(dict.fromkeys(key for row in self.rows for key, _ in row.label))
 
     def table(self, bold: str = "**") -> tuple[list[str], list[list[str]]]:
         """Header and cells: rank (with a star for the best), overrides, n, metrics.
 
-        The best mean of every metric is between two ``bold``.
+        The best mean of every metric is enclosed in ``bold``.
         """
         winners = {m: tables.best([row.values for row in self.rows], m) for m in self.metrics}
         cells = []
@@ -67,11 +67,11 @@ class Comparison:
 
     @staticmethod
     def rank(place: int) -> str:
-        """The first is the best."""
+        """The rank, with a star for the best row."""
         return "★ 1" if place == 0 else str(place + 1)
 
     def csv(self) -> str:
-        """One line a row, numbers in full."""
+        """One line per row, with unrounded numbers."""
         header = ["best", *self.keys(), "n"]
         header += [f"{metric}_{part}" for metric in self.metrics for part in ("mean", "sd")]
         lines: list[list[object]] = []
@@ -85,7 +85,7 @@ class Comparison:
         return tables.comma_separated(header, lines)
 
     def remarks(self) -> dict[str, list[str]]:
-        """What is not in the table, by reason: ``folder: why``."""
+        """Runs that are not in the table, by reason."""
         found: dict[str, list[str]] = {"failed": [], "not finished": [], "cannot be read": []}
         missing = f"no metrics of the {SPLITS[self.split]}"
         found[missing] = []
@@ -101,7 +101,7 @@ class Comparison:
         return {reason: names for reason, names in found.items() if names}
 
     def markdown(self) -> str:
-        """The table and the remarks."""
+        """The table and the remarks as Markdown."""
         parts = [f"# {self.study.name}\n", self.caption() + "\n"]
         if self.rows:
             header, cells = self.table()
@@ -112,7 +112,7 @@ class Comparison:
         return "\n".join(parts)
 
     def caption(self) -> str:
-        """What the numbers are."""
+        """A caption for the numbers."""
         if not self.rows:
             return "No run has metrics yet."
         return (
@@ -121,7 +121,7 @@ class Comparison:
         )
 
     def draw(self, path: Path) -> None:
-        """Parallel coordinates of all rows above bars of the best."""
+        """Draw parallel coordinates of all rows above bars of the best."""
         shown = self.rows[:_MOST_BARS]
         heights = [3.0, 0.8 + 0.3 * len(shown)]
         width = max(7.0, 2.6 * len(self.metrics) + 2.5, 1.6 * (len(self.keys()) + 2))
@@ -143,11 +143,16 @@ class Comparison:
 
 
 def compare(study: Path, metrics: Sequence[str] = (), split: Split | None = None) -> Comparison:
-    """Read a study; the test set unless nothing was evaluated, the usual metrics unless named.
+    """Read and compare the runs of a study.
+
+    Args:
+        study: folder of the runs.
+        metrics: names of metrics; by default the usual ones.
+        split: by default the test set if any run was evaluated, else the validation set.
 
     Raises:
-        FileNotFoundError: no run there.
-        ValueError: a metric that no run has.
+        FileNotFoundError: the folder has no run.
+        ValueError: no run has one of the metrics.
     """
     runs = read_study(study)
     split = split or ("test" if any("test" in run.metrics for run in runs) else "val")
@@ -171,18 +176,18 @@ def _last_if_nan(value: float) -> float:
 
 
 def short(key: str) -> str:
-    """The last two parts of a dotted key, which are enough to tell losses' weights apart."""
+    """The last two parts of a dotted key, enough to distinguish the weights of losses."""
     return ".".join(key.split(".")[-2:])
 
 
 def brief(value: str) -> str:
-    """Four digits of a long number."""
+    """A long number with four digits, other values unchanged."""
     found = number(value)
     return value if found is None or len(value) <= 8 else f"{found:.4g}"
 
 
 def _coordinate(heading: str, values: Sequence[str]) -> Coordinate:
-    """To scale if all values are numbers."""
+    """A coordinate to scale if all values are numbers, else one of words."""
     numbers = [found for value in values if (found := number(value)) is not None]
     if len(numbers) == len(values):
         return Coordinate.of_numbers(heading, numbers)

@@ -1,4 +1,4 @@
-"""Failed jobs of a sweep: written down in their folders, listed at the end."""
+"""Failed jobs of a sweep: recorded in their folders, listed at the end."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ _log = logging.getLogger(__name__)
 
 
 class FailedJobs(Callback):
-    """Keeps a failed job from stopping the others; names all that failed when the sweep ends.
+    """Lets a sweep continue after a failed job, and lists the failed jobs at its end.
 
-    A launcher hands this object to every job, in whatever process it runs. A job that raises leaves
-    ``failed.json`` in its folder and gives its sweeper no value. The exception itself stays here:
-    its traceback would keep the job's tensors alive, and not every exception can be sent to
-    another process.
+    A launcher passes this object to every job, in any process. A job that raises gets a
+    ``failed.json`` in its folder and returns no value to the sweeper. The exception is dropped: its
+    traceback would keep the job's tensors alive, and not every exception can be pickled.
     """
 
     def __init__(self) -> None:
         self.sweep = ""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give this sweep a name of its own, to know its failures by."""
+        """Give the sweep a random name that marks its failures."""
         self.sweep = secrets.token_hex(8)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Write down why a job of a sweep failed, and let the sweep go on."""
+        """Record the error of a failed job, and let the sweep continue."""
         if not self.sweep or job_return.status is not JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
@@ -48,7 +47,7 @@ class FailedJobs(Callback):
         job_return.return_value, job_return.status = None, JobStatus.COMPLETED
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """List the jobs that failed, and end the command with exit code 1 if there are any."""
+        """List the failed jobs; exit with code 1 if there are any."""
         studies = {Path(config.hydra.sweep.dir), *Path(config.paths.runs).glob("*")}
         failed = self._failed(path for study in studies for path in study.glob("*/failed.json"))
         if not failed:
@@ -57,16 +56,16 @@ class FailedJobs(Callback):
         console.print(f"[bold red]{len(failed)} failed[/] (the same command tries them again):")
         for path, record in failed.items():
             console.print(f"  {escape(str(path.parent))}: {escape(str(record.get('error')))}")
-        # Hydra turns exceptions of callbacks into warnings; this is none.
+        # Hydra turns exceptions of callbacks into warnings, but not SystemExit.
         sys.exit(1)
 
     def _failed(self, paths: Iterable[Path]) -> dict[Path, dict[str, Any]]:
-        """The records of this sweep's failures."""
+        """The records of this sweep's failures, by path."""
         records = {}
         for path in sorted(paths):
             try:
                 record = read_json_object(path)
-            except ValueError:  # of another sweep: this one's are whole
+            except ValueError:  # another sweep's: this one's are complete
                 continue
             if record.get("sweep") == self.sweep:
                 records[path] = record
@@ -74,7 +73,7 @@ class FailedJobs(Callback):
 
 
 def record_failure(folder: Path, error: BaseException, sweep: str) -> None:
-    """Write ``failed.json``: the error in words, its traceback, and the sweep it was in."""
+    """Write ``failed.json``: the error's message, its traceback, and the name of the sweep."""
     lines = traceback.format_exception(error)
     words = f"{type(error).__name__}: {message(error)}"
     record = {"error": words, "sweep": sweep, "traceback": "".join(lines)}

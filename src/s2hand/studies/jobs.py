@@ -1,8 +1,8 @@
-"""Sweeps: a folder for each job, and presets whose plugin is an extra.
+"""Jobs of sweeps: their folders, and presets whose plugin is an optional extra.
 
-A preset is a file of conf/hydra/launcher or conf/hydra/sweeper. It names its plugin by ``_target_``
-alone, so configurations compose without it; its name is not that of the plugin's own choice, which
-Hydra would take for its schema.
+A preset is a file in conf/hydra/launcher or conf/hydra/sweeper. It names its plugin only by
+``_target_``, so configurations compose without the plugin. Its name differs from the plugin's own
+choice, which Hydra would use as its schema.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 LONGEST_NAME = 200
-"""Characters of a job's folder; file systems allow 255 bytes, of which suffixes want some."""
+"""Characters of a job's folder name; file systems allow 255 bytes, suffixes included."""
 PLUGINS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweep-joblib"),
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "sweep-submitit"),
@@ -24,11 +24,11 @@ PLUGINS = {
     "ray": ("hydra_plugins.hydra_ray_launcher", "sweep-ray"),
     "optuna": ("hydra_plugins.hydra_optuna_sweeper", "sweep-optuna"),
 }
-"""By the first word of a preset's name, or of the plugin's own: the plugin, and its extra."""
+"""First word of a preset's or plugin's name, to the plugin's module and its extra."""
 
 
 def missing_plugin(arguments: Sequence[str]) -> str | None:
-    """What to say if a preset is chosen whose plugin is not installed; None if none is missing."""
+    """A message if the plugin of a chosen preset is not installed, else None."""
     for argument in arguments:
         chosen = re.fullmatch(r"hydra/(?:launcher|sweeper)=([a-z]+)\w*", argument)
         module, extra = PLUGINS.get(chosen[1], ("", "")) if chosen else ("", "")
@@ -40,20 +40,20 @@ def missing_plugin(arguments: Sequence[str]) -> str | None:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the namespace package around it
+    except ModuleNotFoundError:  # the namespace package is missing too
         return False
 
 
 def job_folder(overrides: Sequence[str], study: str) -> str:
-    """The name of a job's folder: its overrides, whatever they hold and however many they are.
+    """The name of a job's folder, made of its overrides.
 
-    Left out is what ``runs/<study>`` says already (the study, and an experiment of its name), and
-    ``resume``, since a job that starts over is the same job. Characters that shells or file systems
-    mind become ``_``; what is too long has keys without their first parts, and is cut. A name that
-    lost something ends in a hash of the overrides, so that no two jobs share a folder.
+    It omits the study and an experiment of the same name, which ``runs/<study>`` gives, and
+    ``resume``, as a job that starts over is the same job. Characters that are special in shells or
+    file systems become ``_``. Long names drop the first parts of keys, and are cut. Changed names
+    end in a hash of the overrides, so that no two jobs share a folder.
     """
-    said = re.compile(rf"(study|paths\.runs|resume)=|experiment={re.escape(study)}$")
-    named = sorted(text for text in overrides if not said.match(text))
+    omitted = re.compile(rf"(study|paths\.runs|resume)=|experiment={re.escape(study)}$")
+    named = sorted(text for text in overrides if not omitted.match(text))
     exact = ",".join(named)
     name = _plain(exact)
     if name == exact and len(name) <= LONGEST_NAME:

@@ -1,4 +1,4 @@
-"""The runs of a study, read from their files alone: what each was told, and what came of it."""
+"""The runs of a study, read from their files: overrides, metrics and failures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Metrics = dict[str, float]
 Split = Literal["test", "val"]
 
 FILES = (".hydra", "train.json", "metrics.json", "failed.json")
-"""What makes a folder a run."""
+"""Files that mark a folder as a run."""
 BOOKKEEPING = {"study", "name", "resume", "out", "paths.runs", "paths.run"}
-"""Overrides that say where a run lies or how it was started, not what it is."""
+"""Overrides that give a run's path or start, not its content."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Run:
     """One folder of a study.
 
     Attributes:
-        folder: where.
-        overrides: what it was told, by key, without :data:`BOOKKEEPING` and the seed.
-        seed: as it was told, or "" where it was not.
-        metrics: by split; of ``test`` where it was evaluated, of ``val`` where it has finished.
-        failure: why it failed, if it did.
-        problems: files that cannot be read, and why.
+        folder: the run's folder.
+        overrides: its overrides by key, without :data:`BOOKKEEPING` and the seed.
+        seed: its seed, or "" if none is given.
+        metrics: by split: ``test`` if it was evaluated, ``val`` if it has finished.
+        failure: the error of a failed run, else None.
+        problems: files that cannot be read, with the reasons.
     """
 
     folder: Path
@@ -46,10 +46,10 @@ class Run:
 
 
 def read_study(study: Path) -> list[Run]:
-    """Every run below a folder, or the folder itself if it is the only one.
+    """The runs below a folder, or the folder itself if it is the only run.
 
     Raises:
-        FileNotFoundError: no such folder, or no run in it.
+        FileNotFoundError: the folder does not exist, or has no run.
     """
     if not study.is_dir():
         raise FileNotFoundError(f"no folder {study}")
@@ -60,7 +60,7 @@ def read_study(study: Path) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """What the files of one run say; what cannot be read is named in ``problems``."""
+    """Read the files of one run; unreadable files are listed in ``problems``."""
     problems: list[str] = []
 
     def read(name: str) -> dict[str, Any]:
@@ -89,20 +89,20 @@ def read_run(folder: Path) -> Run:
         seed,
         metrics,
         finished=bool(trained),
-        failure=str(failed.get("error", "for an unknown reason")) if has_failed else None,
+        failure=str(failed.get("error", "unknown error")) if has_failed else None,
         problems=problems,
     )
 
 
 def rows(runs: Sequence[Run], split: Split) -> dict[tuple[tuple[str, str], ...], list[Run]]:
-    """Runs that differ in the seed alone, together: by their varying overrides, in natural order.
+    """Group runs that differ only in the seed, by their varying overrides, in natural order.
 
-    Overrides that all runs have in common are left out, and of lists what all lists hold; failed
-    runs too. Two runs of one row and one seed differ in something that their overrides do not say,
-    such as the code: their folders set them apart.
+    Overrides shared by all runs are left out, as are list items shared by all lists, and failed
+    runs. Two runs with equal overrides and seed differ in something else, such as the code; they
+    become rows of their own, named by folder.
     """
     measured = [run for run in runs if split in run.metrics and run.failure is None]
-    values = {name: _told_apart(measured, name) for name in varying_overrides(measured)}
+    values = {name: _distinguishing(measured, name) for name in varying_overrides(measured)}
     together: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for place, run in enumerate(measured):
         key = tuple((name, column[place]) for name, column in values.items())
@@ -117,13 +117,13 @@ def rows(runs: Sequence[Run], split: Split) -> dict[tuple[tuple[str, str], ...],
 
 
 def varying_overrides(runs: Sequence[Run]) -> list[str]:
-    """The keys that not all runs have with the same value."""
+    """The keys whose values differ between runs."""
     keys = sorted({key for run in runs for key in run.overrides})
     return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
 
 
-def _told_apart(runs: Sequence[Run], key: str) -> list[str]:
-    """The value of an override in every run; ``–`` where it was not given."""
+def _distinguishing(runs: Sequence[Run], key: str) -> list[str]:
+    """The value of an override in every run; ``–`` in runs without it."""
     values = [run.overrides.get(key, "–") for run in runs]
     lists = [value[1:-1].split(",") if re.fullmatch(r"\[.+\]", value) else [] for value in values]
     if not all(lists):
@@ -133,7 +133,7 @@ def _told_apart(runs: Sequence[Run], key: str) -> list[str]:
 
 
 def number(text: str) -> float | None:
-    """The finite number that a value of an override is, if it is one."""
+    """The value of an override as a finite number, or None."""
     try:
         value = float(text)
     except ValueError:
@@ -142,7 +142,7 @@ def number(text: str) -> float | None:
 
 
 def _natural(text: str) -> tuple[bool, float, str]:
-    """Numbers by size, before words."""
+    """Sort key: numbers by size, before words."""
     value = number(text)
     return (value is None, value or 0.0, text)
 
@@ -152,7 +152,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _run_folders(study: Path) -> Iterator[Path]:
-    """Run folders below ``study``, sorted; nothing inside a run is looked at, no link followed."""
+    """Run folders below ``study``, sorted, without folders inside runs and without links."""
     for name, folders, _ in os.walk(study):
         here = Path(name)
         folders.sort()
@@ -162,7 +162,7 @@ def _run_folders(study: Path) -> Iterator[Path]:
 
 
 def _overrides(folder: Path, problems: list[str]) -> dict[str, str]:
-    """Of ``.hydra/overrides.yaml``, a list of ``key=value``."""
+    """The overrides in ``.hydra/overrides.yaml``, a list of ``key=value``, by key."""
     path = folder / ".hydra" / "overrides.yaml"
     if not path.exists():
         return {"run": folder.name}
@@ -171,7 +171,7 @@ def _overrides(folder: Path, problems: list[str]) -> dict[str, str]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         lines = str(error)
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-        problems.append(f"{path} cannot be read: it is no list of key=value")
+        problems.append(f"{path} cannot be read: it is not a list of key=value")
         return {"run": folder.name}
     pairs = (line.partition("=") for line in lines)
     return {key.lstrip("+"): "left out" if key[0] == "~" else v for key, _, v in pairs if key}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,17 +28,17 @@ from s2hand.training.module import S2Hand, S2HandVideo
 from s2hand.training.objective import Objective, Term
 
 RECORDED = ("model", "loss", "optim", "data")
-"""What a checkpoint carries of a configuration: enough to rebuild, fine-tune and evaluate."""
+"""Parts of a configuration that a checkpoint records: enough to rebuild, fine-tune and evaluate."""
 
 
 def make_reconstructor(cfg: DictConfig) -> Reconstructor:
-    """``cfg.model`` with the hand and the renderer it interpolates."""
+    """Build ``cfg.model``, with its hand and its renderer."""
     reconstructor: Reconstructor = hydra.utils.instantiate(cfg.model, _convert_="all")
     return reconstructor
 
 
 def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
-    """The terms of ``cfg.loss``; terms that ask for the hand model get this one."""
+    """The terms of ``cfg.loss``; losses with ``needs_hand`` get the reconstructor's hand."""
     if not cfg.get("loss"):
         raise ValueError("the `loss` list is empty: name at least one, e.g. loss=[joint_location]")
     terms: dict[str, Term] = {}
@@ -51,16 +50,24 @@ def make_objective(cfg: DictConfig, reconstructor: Reconstructor) -> Objective:
 
 
 def _with_hand(make: Callable[..., Any], hand: ManoHead) -> Callable[..., Any]:
-    """Whoever has an argument named ``hand`` gets the run's hand model; no YAML names it."""
-    if isinstance(make, partial):  # a dataset made of a dataset that wants it
+    """``make`` with ``hand`` bound, if its class declares ``needs_hand``; likewise its arguments.
+
+    Args:
+        make: a class of losses or datasets, or a partial of one; the arguments of a partial may be
+            partials of other datasets.
+        hand: the run's hand model.
+    """
+    if isinstance(make, partial):
         inner = {k: _with_hand(v, hand) for k, v in make.keywords.items() if isinstance(v, partial)}
         make = partial(make, **inner)
-    takes_it = "hand" in inspect.signature(make).parameters
-    return partial(make, hand=hand) if takes_it else make
+    made: Any = make
+    while isinstance(made, partial):
+        made = made.func
+    return partial(make, hand=hand) if getattr(made, "needs_hand", False) else make
 
 
 def make_module(cfg: DictConfig) -> S2Hand:
-    """The LightningModule of a configuration: S2HAND(V) where a loss compares frames."""
+    """The LightningModule of a configuration: S2HAND(V) if a loss compares frames, else S2HAND."""
     reconstructor = make_reconstructor(cfg)
     objective = make_objective(cfg, reconstructor)
     augment = cfg.get("augment")
@@ -76,7 +83,7 @@ def make_module(cfg: DictConfig) -> S2Hand:
 
 
 def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
-    """The datamodule; it serves frozen features if the encoder has some and no pixel changes."""
+    """The datamodule, with cached features if the encoder is frozen and pixels do not change."""
     data = make_frames(cfg, module.reconstructor.hand)
     encoder = module.reconstructor.network.encoder
     keeps_pixels = module.augment is None or not module.augment.changes_pixels
@@ -86,14 +93,14 @@ def make_data(cfg: DictConfig, module: S2Hand) -> HandDataModule:
 
 
 def make_frames(cfg: DictConfig, hand: ManoHead) -> HandDataModule:
-    """The datamodule without cached features, its datasets told the hand model."""
+    """The datamodule without cached features; datasets with ``needs_hand`` get ``hand``."""
     data: HandDataModule = hydra.utils.instantiate(cfg.data, _convert_="all")
     data.map_makers(partial(_with_hand, hand=hand))
     return data
 
 
 def make_trainer(cfg: DictConfig) -> pl.Trainer:
-    """The trainer with the configured callbacks and loggers; these are told the configuration."""
+    """The trainer with the configured callbacks and loggers; loggers record the configuration."""
     callbacks = [hydra.utils.instantiate(c) for c in (cfg.callbacks or {}).values() if c]
     loggers = [hydra.utils.instantiate(c) for c in (cfg.logger or {}).values() if c]
     plugins = [hydra.utils.instantiate(plugin) for plugin in cfg.trainer.get("plugins", ())]
@@ -105,10 +112,9 @@ def make_trainer(cfg: DictConfig) -> pl.Trainer:
     )
     if trainer.world_size > 1 and _is_sweep():
         raise ValueError(
-            f"-m with {trainer.world_size} processes for each job: every process would run the "
+            f"-m with {trainer.world_size} processes per job: every process would run the whole "
             "sweep. Give each job one device (trainer=gpu or trainer=cpu) and let a launcher run "
-            "several at a time, or call the command without -m once for each job, as in a shell's "
-            "loop"
+            "several jobs at a time, or call the command once per job without -m"
         )
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
@@ -120,23 +126,23 @@ def _is_sweep() -> bool:
 
 
 def initialise(module: S2Hand, path: str, allow_missing: Sequence[str] = ()) -> None:
-    """Copy the weights of another checkpoint of the same hand model: see :func:`load_weights`."""
+    """Copy the weights of a checkpoint of the same hand model: see :func:`load_weights`."""
     checkpoint = read_checkpoint(path)
     check_hand(checkpoint, module.reconstructor.hand.name, module.reconstructor.hand.fingerprint)
     load_weights(module, checkpoint, path, allow_missing)
 
 
 def recorded_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved, plain parts of a configuration that a checkpoint carries."""
+    """The parts of a configuration that a checkpoint records, resolved to plain values."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     return {key: resolved[key] for key in RECORDED}
 
 
 def git_revision() -> str | None:
-    """The revision of the working copy that runs, or None outside one.
+    """The git revision of the working copy, or None if the package is not run from one.
 
-    A package installed into somebody's repository is not a working copy: git does not track it.
+    A package installed inside another repository is not a working copy: git does not track it.
     """
     here = Path(__file__)
     try:
@@ -156,12 +162,12 @@ def git_revision() -> str | None:
 def configured(
     checkpoint: dict[str, Any], path: str | Path, hand: str | Path | None = None
 ) -> DictConfig:
-    """The configuration that a checkpoint carries, ready to rebuild its model.
+    """The configuration recorded in a checkpoint, ready to rebuild its model.
 
     Args:
-        checkpoint: what :func:`read_checkpoint` read from ``path``.
-        path: where from, for the message of an error.
-        hand: where the hand model file lies on this machine, if elsewhere than in training.
+        checkpoint: read from ``path`` by :func:`read_checkpoint`.
+        path: the checkpoint's file, for error messages.
+        hand: path of the hand model file on this machine, if it differs from training.
 
     Raises:
         CheckpointError: the configuration names foreign code.
@@ -169,7 +175,7 @@ def configured(
     config = checkpoint["s2hand"]["config"]
     check_targets(config, path)
     cfg: DictConfig = OmegaConf.create(config)
-    cfg.model.network.encoder.weights = "none"  # the state dict brings them
+    cfg.model.network.encoder.weights = "none"  # they are in the state dict
     if hand is not None:
         cfg.model.hand.model = str(hand)
     return cfg
@@ -181,20 +187,32 @@ def load(
     allow_missing: Sequence[str] = (),
     **overrides: Any,
 ) -> S2Hand:
-    """The model of a checkpoint, in evaluation mode.
+    """Rebuild the model of a checkpoint, in evaluation mode.
 
     Args:
-        path: a checkpoint that ``s2hand-train`` wrote.
-        hand: where the hand model file lies on this machine, if elsewhere than in training.
-        allow_missing: parts that the checkpoint may lack, by dotted name as the error lists them;
-            they are new. Otherwise every weight has to be there.
+        path: a checkpoint written by ``s2hand-train``, or a name such as ``pretrained``
+            (:func:`s2hand.training.checkpoints.reading.checkpoint_file`).
+        hand: path of the hand model file on this machine, if it differs from training.
+        allow_missing: dotted names of parts that the checkpoint may lack; they are initialised
+            anew. All other weights must be in the checkpoint.
         overrides: values of its configuration by dotted key, such as
             ``**{"model.renderer.backend": "cpu"}``.
 
     Raises:
-        CheckpointError: see :func:`read_checkpoint` and :func:`load_weights`; or a configuration
-            that names foreign code.
-        HandModelMismatchError: ``hand`` is another model than the one trained on.
+        CheckpointError: see :func:`read_checkpoint` and :func:`load_weights`; or the recorded
+            configuration names foreign code.
+        HandModelMismatchError: ``hand`` is not the model that the checkpoint was trained on.
+
+    Example:
+        >>> import s2hand
+        >>> from s2hand.data.synthetic.images import SyntheticHands
+        >>> from s2hand.types import HandBatch
+        >>> model = s2hand.load("pretrained")
+        >>> hand, renderer = model.reconstructor.hand, model.reconstructor.renderer
+        >>> images = SyntheticHands(hand, renderer, "test", size=1, image_px=64, cache=False)
+        >>> prediction = model(HandBatch.stack([images[0]]), render=False)
+        >>> prediction.hand.vertices.shape  # batch, frames, vertices, metres
+        torch.Size([1, 1, 778, 3])
     """
     checkpoint = read_checkpoint(path)
     cfg = configured(checkpoint, path, hand)

@@ -86,7 +86,7 @@ def example_batch(data: HandDataModule, split: str, count: int) -> HandBatch:
 class Progress(ProgressBar):
     """One bar over all steps of the run, with the time left, the loss and the last validation.
 
-    What is no terminal, such as a log, gets a line every ten seconds instead.
+    Output that is not a terminal, such as a log, gets a line every ten seconds instead.
     """
 
     def __init__(self, refresh_steps: int = 10) -> None:

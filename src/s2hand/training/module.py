@@ -35,8 +35,8 @@ class S2Hand(pl.LightningModule):
         optimizer: makes the optimizer from parameters.
         schedule: makes the learning-rate schedule from (optimizer, total_steps).
         augment: applied to training batches on the device, or None.
-        record: plain values written into every checkpoint under ``s2hand`` (resolved config,
-            revision); :func:`s2hand.load` rebuilds the model from it.
+        record: plain values (resolved config, revision) written into every checkpoint under
+            ``s2hand``, from which :func:`s2hand.load` rebuilds the model.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class S2Hand(pl.LightningModule):
             }
         )
         self._has_sequences = False
-        self._left = 0
+        self._remaining = 0
         self.protocol: str | None = None
-        """How a test measures beside the usual, by name; None means as the test set says."""
+        """Name of the benchmark protocol for tests; None uses that of the test set."""
         self._benchmark: BenchmarkMetrics | None = None
 
     def forward(self, batch: HandBatch, render: bool = True) -> Prediction:
@@ -71,9 +71,10 @@ class S2Hand(pl.LightningModule):
         return self.reconstructor(batch, render)
 
     def training_step(self, batch: HandBatch, batch_idx: int) -> Tensor:
-        """One step on detections and pixels; logs every raw term and the total.
+        """One step on detections and pixels; logs every unweighted term and the total.
 
-        Clips count in the terms that they are long enough for: data may mix windows and images.
+        Clips skip the terms that compare more frames than they hold: data may mix windows and
+        images.
         """
         batch = self._augmented(batch)
         objective = self.objective.for_clips(batch.confidence.shape[1])
@@ -85,20 +86,20 @@ class S2Hand(pl.LightningModule):
         return report.total
 
     def _averaged(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars as means over all processes, in one exchange."""
+        """Scalars averaged over all processes in one collective."""
         if self.trainer.world_size == 1:
             return values
-        own = torch.stack([value.float() for value in values.values()])
-        means = self.trainer.strategy.reduce(own, reduce_op="mean")
+        local = torch.stack([value.float() for value in values.values()])
+        means = self.trainer.strategy.reduce(local, reduce_op="mean")
         return dict(zip(values, means, strict=True))
 
     def _augmented(self, batch: HandBatch) -> HandBatch:
-        """Draw from (seed, batches seen, process) alone, so that a resumed run goes on alike."""
+        """Augment with a seed from (seed, batches seen, process), so that resumed runs match."""
         if self.augment is None:
             return batch
         source = [torch.initial_seed(), batches_seen(self.trainer), self.global_rank]
         seed = np.random.SeedSequence(source).generate_state(1, np.uint64)[0]
-        # Under bfloat16 a map of pixels cannot be inverted, and would be off by whole pixels.
+        # bfloat16 pixel transforms are off by whole pixels, and cannot be inverted.
         full = torch.autocast(batch.image.device.type, enabled=False)
         with full, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(seed))
@@ -106,11 +107,11 @@ class S2Hand(pl.LightningModule):
         return augmented
 
     def on_validation_epoch_start(self) -> None:
-        """Learn which frames of the validation set follow each other, and how many are ours."""
+        """Set up the metrics: the validation set's sequences and this process's frame count."""
         self._begin("val")
 
     def on_test_epoch_start(self) -> None:
-        """Learn which frames of the test set follow each other, and how many are ours."""
+        """Set up the metrics: the test set's sequences, its benchmark, this process's frames."""
         self._begin("test")
         frames = self.trainer.datamodule.dataset("test")  # type: ignore[attr-defined]
         name = self.protocol or frames.protocol
@@ -118,7 +119,7 @@ class S2Hand(pl.LightningModule):
 
     def _begin(self, split: str) -> None:
         frames = self.trainer.datamodule.dataset(split)  # type: ignore[attr-defined]
-        self._left = own_share(len(frames), self.trainer.world_size, self.global_rank)
+        self._remaining = own_share(len(frames), self.trainer.world_size, self.global_rank)
         metric: Any = self.metrics["sequences"]
         metric.reset()
         metric.segments = [run for run in frames.segments() if len(run) > 2]
@@ -130,20 +131,20 @@ class S2Hand(pl.LightningModule):
         self._measure("val", batch)
 
     def test_step(self, batch: HandBatch, batch_idx: int) -> None:
-        """Update the metrics, mesh metrics included, and those of the mean pose beside them."""
-        own = self._measure("test", batch)
+        """Update the metrics, including mesh metrics and those of the mean pose."""
+        counted = self._measure("test", batch)
         if batch.labels is not None:
             mean = mean_hand(self.reconstructor, batch)
-            self.metrics["mean_pose"].update(mean[:own], batch[:own])  # type: ignore[operator]
+            self.metrics["mean_pose"].update(mean[:counted], batch[:counted])  # type: ignore[operator]
 
     def _measure(self, split: str, batch: HandBatch) -> int:
-        """Update the metrics; how many frames count.
+        """Update the metrics; return how many frames counted.
 
-        A repeat, which fills up the last batch of a process, is measured by another process.
+        Repeats, which fill up the last batch of a process, do not count: another process has them.
         """
-        own = min(self._left, len(batch.index))
-        self._left -= own
-        prediction, batch = self.reconstructor(batch, render=False)[:own], batch[:own]
+        counted = min(self._remaining, len(batch.index))
+        self._remaining -= counted
+        prediction, batch = self.reconstructor(batch, render=False)[:counted], batch[:counted]
         self.metrics[split].update(prediction, batch)  # type: ignore[operator]
         if self._has_sequences:
             self.metrics["sequences"].update(prediction, batch)  # type: ignore[operator]
@@ -153,14 +154,14 @@ class S2Hand(pl.LightningModule):
             self._benchmark.update(
                 hand.joints, labels.joints, hand.vertices, labels.vertices, labels.visible, left
             )
-        return own
+        return counted
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
         self._log_split("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/...``, and ``mean_pose/...`` where labels were there to compare with.
+        """Log ``test/...``, and ``mean_pose/...`` if there were labels.
 
         ``test/<protocol>/...`` are the results of the test set's benchmark.
         """
@@ -184,7 +185,7 @@ class S2Hand(pl.LightningModule):
         metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The configured optimizer on everything that is not frozen, scheduled per step."""
+        """The configured optimizer on all parameters that are not frozen, scheduled per step."""
         trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = self.make_optimizer(trainable)
         steps = int(self.trainer.estimated_stepping_batches)
@@ -200,10 +201,10 @@ class S2Hand(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip in bfloat16, too.
+        """Clip gradients, in bfloat16 too.
 
-        Lightning refuses to clip for fused optimizers in any mixed precision, because they undo
-        the scaling of gradients themselves; bfloat16 has none.
+        Lightning refuses to clip for fused optimizers in mixed precision, because they unscale the
+        gradients themselves; bfloat16 gradients are not scaled.
         """
         if self.trainer.precision != "bf16-mixed":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -216,7 +217,7 @@ class S2Hand(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to rebuild the model: plain values only, no pickled objects."""
+        """Add the record from which the model is rebuilt: plain values only, no pickled objects."""
         metrics = self.trainer.callback_metrics if self._trainer is not None else {}
         checkpoint["s2hand"] = {
             "format": FORMAT,
@@ -237,15 +238,15 @@ class S2Hand(pl.LightningModule):
 class S2HandVideo(S2Hand):
     """S2HAND(V): the same network and step on windows of a video, with temporal terms.
 
-    Its weights are those of :class:`S2Hand`, so an image checkpoint loads into it strictly
-    (``init_from``) and its own loads for single images.
+    Its weights are those of :class:`S2Hand`: image checkpoints load into it strictly
+    (``init_from``), and its checkpoints load for single images.
     """
 
     def on_fit_start(self) -> None:
-        """Refuse windows that are too short for a temporal term, before anything is computed.
+        """Refuse windows that are too short for a temporal term before training starts.
 
         Raises:
-            ValueError: naming the term and the configuration to set.
+            ValueError: names the term and the configuration to set.
         """
         frames = self.trainer.datamodule.window.frames  # type: ignore[attr-defined]
         self.objective.check_frames(frames)
@@ -253,7 +254,7 @@ class S2HandVideo(S2Hand):
 
 @torch.no_grad()
 def mean_hand(reconstructor: Reconstructor, batch: HandBatch) -> Prediction:
-    """The baseline that looks at nothing: mean pose, mean shape, the constant initial placement."""
+    """The baseline without input: mean pose, mean shape and a fixed placement (0.65 m away)."""
     b, t = batch.confidence.shape[:2]
 
     def zeros(*shape: int) -> Tensor:

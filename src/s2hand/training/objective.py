@@ -1,4 +1,4 @@
-"""From a prediction to one number: the weighted sum of the terms in the `loss` list."""
+"""The training objective: the weighted sum of the terms in the `loss` list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from s2hand.types import HandBatch, Prediction
 
 
 class Term(nn.Module):
-    """A loss and its weight: the only place where the two meet."""
+    """A loss with its weight; losses themselves are unweighted.
+
+    Raises:
+        ValueError: the weight is not finite and above 0.
+    """
 
     fn: Loss
 
@@ -25,25 +29,31 @@ class Term(nn.Module):
         if not (weight > 0 and math.isfinite(weight)):
             raise ValueError(
                 f"weight={weight} of {type(fn).__name__}: a weight is above 0; to switch a term "
-                "off, leave it out of the `loss` list"
+                "off, remove it from the `loss` list"
             )
         self.fn, self.weight = fn, float(weight)
 
 
 @dataclass(frozen=True)
 class LossReport:
-    """What the objective says of one batch."""
+    """The value of the objective on one batch."""
 
     total: Float[Tensor, ""]
-    """Weighted sum of the terms, to differentiate."""
+    """Weighted sum of the terms, differentiable."""
     raw: dict[str, Float[Tensor, ""]]
-    """Every term without its weight, detached, by its name in the `loss` list."""
+    """The unweighted terms, detached, by name."""
     diagnostics: dict[str, Float[Tensor, ""]]
-    """Further scalars for the log, detached, by ``<term>/<name>``."""
+    """Additional scalars for the log, detached, by ``<term>/<name>``."""
 
 
 class NonFiniteLossError(RuntimeError):
-    """A term became NaN or infinite; ``term``, ``value`` and the batch's ``indices`` tell where."""
+    """A term is NaN or infinite.
+
+    Attributes:
+        term: its name.
+        value: its value.
+        indices: dataset indices of the batch's frames.
+    """
 
     def __init__(self, term: str, value: float, indices: list[int]) -> None:
         super().__init__(term, value, indices)
@@ -51,41 +61,54 @@ class NonFiniteLossError(RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"loss term {self.term!r} is {self.value} on the frames {self.indices} (index in the "
-            "dataset): check their images and keypoints; if they are fine, training has diverged: "
-            "lower the learning rate or clip the gradient"
+            f"loss term {self.term!r} is {self.value} on frames {self.indices} (dataset indices): "
+            "check their images and keypoints; if they are valid, training has diverged: lower "
+            "the learning rate or clip the gradient"
         )
 
 
 class Objective(nn.Module):
-    """Weighted sum of loss terms, by name.
+    """Weighted sum of named loss terms.
 
-    Runs in float32 at least, also under autocast. Its ``state_dict`` is empty: a checkpoint loads
-    whatever the losses were.
+    Terms are computed in float32 or higher, also under autocast. The ``state_dict`` is empty, so a
+    checkpoint loads under any losses.
+
+    Raises:
+        ValueError: there is no term.
+
+    Example:
+        >>> from s2hand.loss.keypoints import JointLocation
+        >>> from s2hand.loss.motion import JointAcceleration
+        >>> motion = Term(JointAcceleration(), weight=0.1)
+        >>> objective = Objective({"joints": Term(JointLocation(), weight=1e-3), "motion": motion})
+        >>> objective.is_temporal, objective.needs_render
+        (True, False)
+        >>> list(objective.for_clips(1).losses)  # single images
+        ['joints']
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
         if not terms:
-            raise ValueError("an objective needs at least one term: name some in the `loss` list")
+            raise ValueError("an objective needs at least one term: add one to the `loss` list")
         self.terms = nn.ModuleDict(terms)
 
     @property
     def losses(self) -> dict[str, Loss]:
-        """The losses by name, without weights."""
+        """The unweighted losses by name."""
         return {name: term.fn for name, term in self.terms.items()}  # type: ignore[misc]
 
     def per_frame(self) -> Objective:
-        """The objective without the terms that compare frames or read labels: for single images."""
+        """The objective for single unlabelled images: no temporal and no supervised terms."""
         return self._of(lambda loss: loss.min_frames == 1 and not loss.needs_labels)
 
     def for_clips(self, frames: int) -> Objective:
-        """The objective without the terms that compare more frames than a clip holds.
+        """The objective without the terms that compare more than ``frames`` frames.
 
-        Single images in a run on windows are told nothing of motion; all else counts as ever.
+        Single images in a video run skip the temporal terms.
 
         Raises:
-            ValueError: if no term is left.
+            ValueError: no term is left.
         """
         if all(loss.min_frames <= frames for loss in self.losses.values()):
             return self
@@ -117,31 +140,31 @@ class Objective(nn.Module):
         return any(loss.min_frames > 1 for loss in self.losses.values())
 
     def check_frames(self, frames: int) -> None:
-        """Raise unless windows of so many frames are enough for every term.
+        """Raise unless windows of ``frames`` frames are long enough for every term.
 
         Raises:
-            ValueError: naming the first term that needs more, and the configuration to set.
+            ValueError: names the first term that needs more, and the configuration to set.
         """
         for name, loss in self.losses.items():
             if frames < loss.min_frames:
                 raise ValueError(
                     f"loss term {name!r} compares at least {loss.min_frames} frames, but a window "
-                    f"holds {frames}: set a longer one, e.g. `window=clip5`, or leave it out of "
-                    "the `loss` list"
+                    f"holds {frames}: set a longer one, e.g. `window=clip5`, or remove the term "
+                    "from the `loss` list"
                 )
 
     def forward(self, prediction: Prediction, batch: HandBatch) -> LossReport:
-        """Evaluate every term; only terms that declare it see ``batch.labels``.
+        """Evaluate every term; only terms with ``needs_labels`` get ``batch.labels``.
 
         Raises:
-            ValueError: the batch or prediction lacks what a term reads.
+            ValueError: the batch or the prediction lacks an input of a term.
             NonFiniteLossError: a term is NaN or infinite.
         """
         self.check_frames(batch.confidence.shape[1])
         for name, loss in self.losses.items():
             _check_needs(name, loss, prediction, batch)
         if prediction.render is not None and self.needs_render:
-            # Once for all terms: each would do it for itself, which costs more than the terms do.
+            # Resized once for all terms; once per term would cost more than the terms themselves.
             size = prediction.render.silhouette.shape[-2:]
             batch = replace(batch, image=resize_image(batch.image, *size))
         unlabelled = batch.unlabelled()
@@ -158,7 +181,7 @@ class Objective(nn.Module):
 
 
 def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch) -> None:
-    """Raise, naming the term and the remedy, if something that ``loss`` reads is missing."""
+    """Raise ValueError with the remedy if an input of ``loss`` is missing."""
     missing = None
     if loss.needs_render and prediction.render is None:
         missing = "compares pixels, but the hand was not rendered: call the model with render=True"
@@ -169,11 +192,11 @@ def _check_needs(name: str, loss: Loss, prediction: Prediction, batch: HandBatch
     elif loss.needs_labels and batch.labels is None:
         missing = "reads 3D labels, but this batch has none: choose data with labels"
     if missing:
-        raise ValueError(f"loss term {name!r} {missing}, or leave it out of the `loss` list")
+        raise ValueError(f"loss term {name!r} {missing}, or remove it from the `loss` list")
 
 
 def _check_finite(raw: dict[str, Tensor], batch: HandBatch) -> None:
-    # One look at all terms: each would make a GPU wait.
+    # One check for all terms: every check synchronises with the GPU.
     if not torch.stack([value.detach() for value in raw.values()]).isfinite().all():
         name, value = next((n, v) for n, v in raw.items() if not v.isfinite())
         raise NonFiniteLossError(name, float(value.detach()), batch.index.flatten().tolist())

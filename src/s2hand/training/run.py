@@ -26,11 +26,15 @@ _NOT_DESCRIBED = {
     "study", "name", "paths", "resume", "sweep_metric", "callbacks", "logger", "default_root_dir",
     "enable_progress_bar", "compile_encoder",
 }  # fmt: skip
-"""Keys of the configuration, and of its trainer, that change nothing of what is learnt."""
+"""Keys of the configuration and its trainer that do not affect the trained weights."""
 
 
 def resume_path(cfg: DictConfig) -> Path | None:
-    """The checkpoint to go on from, if any."""
+    """The checkpoint to resume from, or None to start anew.
+
+    Raises:
+        FileNotFoundError: ``cfg.resume`` is a path without a file.
+    """
     if cfg.resume == "never":
         return None
     if cfg.resume != "auto":
@@ -42,7 +46,7 @@ def resume_path(cfg: DictConfig) -> Path | None:
 
 
 def described(cfg: DictConfig) -> dict[str, Any]:
-    """What makes a run what it is: the resolved values by dotted key, without names and places."""
+    """The resolved values that identify a run, by dotted key, without names and paths."""
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     kept = {str(key): value for key, value in content.items() if key not in _NOT_DESCRIBED}
@@ -51,7 +55,7 @@ def described(cfg: DictConfig) -> dict[str, Any]:
 
 
 def flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, leaf) of nested mappings, as JSON has them."""
+    """(dotted key, leaf) pairs of nested mappings, as they read back from JSON."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from flat(item, f"{where}.{key}".strip("."))
@@ -61,19 +65,19 @@ def flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def finished_before(cfg: DictConfig) -> dict[str, float] | None:
-    """The metrics of the very run of ``cfg`` that lies finished in its folder, if there is one.
+    """The metrics of the run of ``cfg`` if it has finished in its folder, else None.
 
-    None if there is something to do, such as more ``trainer.max_steps``.
+    A larger ``trainer.max_steps`` than the finished run had also gives None.
 
     Raises:
-        ValueError: what lies there was told something else; to go on from it would mix up the two.
+        ValueError: the folder holds a finished run of another configuration.
     """
     path = Path(cfg.paths.run) / "train.json"
     if cfg.resume != "auto" or not path.is_file():
         return None
     report = read_json_object(path)
     before, now = current_names(report.get("config")), described(cfg)
-    if before is None:  # it was not recorded yet
+    if before is None:  # older versions did not record it
         return None
     other = sorted(key for key in before | now if before.get(key) != now.get(key))
     if other == ["trainer.max_steps"] and now[other[0]] > before[other[0]]:
@@ -89,9 +93,12 @@ def finished_before(cfg: DictConfig) -> dict[str, float] | None:
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Fit, save, report; returns the metric that a sweep minimises, None if there is none.
+    """Train, write checkpoint and train.json; return the metric that a sweep minimises, or None.
 
-    ``cfg`` is ``conf/train.yaml``, composed by Hydra. What is finished is left as it is.
+    A run that has finished already is not trained again.
+
+    Args:
+        cfg: ``conf/train.yaml``, composed by Hydra.
 
     Raises:
         ValueError: another configuration has finished in ``cfg.paths.run``.
@@ -104,29 +111,29 @@ def train(cfg: DictConfig) -> float | None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
     last = run / "checkpoints" / LAST
-    trainer = make_trainer(cfg)  # first, so that the log of a job that cannot be built says so
+    trainer = make_trainer(cfg)  # first: its loggers report if the rest cannot be built
     module = make_module(cfg)
     if cfg.init_from:
         initialise(module, cfg.init_from, cfg.allow_missing or ())
         use_checkpoint(trainer, cfg.init_from)
     elif cfg.allow_missing:
         raise ValueError(
-            f"allow_missing={cfg.allow_missing} is about init_from, which is not given"
+            f"allow_missing={cfg.allow_missing} applies to init_from, which is not set"
         )
     if cfg.freeze_batch_norm:
         freeze_batch_norm(module)
     if cfg.compile_encoder:
         module.reconstructor.network.encoder.compile()
     data = make_data(cfg, module)
-    if trainer.is_global_zero:  # nothing is finished until this is
+    if trainer.is_global_zero:  # the run is unfinished until train.json is written
         (run / "train.json").unlink(missing_ok=True)
         remove_leftovers(run)
     checkpoint = resume_path(cfg)
     if checkpoint:
-        _log.info("going on from %s (resume=never starts over)", checkpoint)
+        _log.info("resuming from %s (resume=never starts over)", checkpoint)
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
-                logger.go_on()
+                logger.resume()
     trainer.fit(module, data, ckpt_path=checkpoint)
     trainer.save_checkpoint(last, weights_only=False)
     log_checkpoint(trainer, last, begun_from=cfg.init_from)

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup_steps: int = 100, floor: float = 0.02
 ) -> LRScheduler:
-    """Linear warm-up, then a cosine down to ``floor`` times the rate (ours, for short runs)."""
+    """Linear warm-up, then cosine decay to ``floor`` times the rate (ours, for short runs)."""
     warmup_steps = min(warmup_steps, max(total_steps // 10, 1))
 
     def factor(step: int) -> float:
@@ -26,10 +26,9 @@ def warmup_cosine(
 def halve_at(
     optimizer: Optimizer, total_steps: int, epochs: int, milestones: list[int]
 ) -> LRScheduler:
-    """Half the rate at each milestone, in epochs out of ``epochs`` (public implementation).
+    """Halve the rate at each milestone, in epochs out of ``epochs`` (public implementation).
 
-    The milestones scale with the length of the run: one at 30 of 180 epochs comes after a sixth of
-    the steps however many there are.
+    Milestones scale with the length of the run: 30 of 180 epochs is a sixth of the steps.
     """
     steps = [milestone / epochs * total_steps for milestone in milestones]
     return LambdaLR(optimizer, lambda step: 0.5 ** sum(step >= at for at in steps))

@@ -96,7 +96,7 @@ def test_the_model_of_an_artifact_loads(monkeypatch: pytest.MonkeyPatch, smoke_r
 
 def test_what_was_fetched_is_read_as_any_other_file(monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, last_ckpt=b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load(NAME)
 
 
@@ -128,7 +128,7 @@ def test_what_is_said_where_nothing_can_be_fetched(monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError, match=r"v3 cannot be fetched: no such artifact"):
         fetch(NAME)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    with pytest.raises(FileNotFoundError, match=r"wandb is offline here: give it a key"):
+    with pytest.raises(FileNotFoundError, match=r"wandb is offline here: set a key"):
         fetch(NAME)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(FileNotFoundError, match=r"needs wandb: pip install wandb"):

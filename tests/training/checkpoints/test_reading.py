@@ -44,7 +44,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, share: float) -> None:
     torch.save(content(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DamagedCheckpointError, match=rf"^{path} is no readable checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=rf"^{path} is not a readable checkpoint"):
         read_checkpoint(path)
 
 
@@ -57,7 +57,7 @@ def test_a_changed_weight_is_found(tmp_path: Path, place: int, bit: int) -> None
     stored = weight.numpy().tobytes()
     whole[whole.index(stored) + place % len(stored)] ^= 1 << bit
     path.write_bytes(whole)
-    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt is no readable checkpoint"):
+    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt is not a readable checkpoint"):
         read_checkpoint(path)
 
 
@@ -90,7 +90,7 @@ class Payload:
 def test_a_pickle_that_would_run_is_refused_without_running(tmp_path: Path, write: Any) -> None:
     path, trace = tmp_path / "last.ckpt", tmp_path / "ran"
     write(content() | {"more": Payload(trace)}, path)
-    with pytest.raises(CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         read_checkpoint(path)
     assert not trace.exists()
 
@@ -163,10 +163,10 @@ def test_missing_weights_are_named_with_the_option_that_allows_them() -> None:
 def test_a_part_that_is_not_missing_cannot_be_allowed(part: str) -> None:
     checkpoint = weights_of(Branched())
     del checkpoint["state_dict"]["branch.1.bias"]
-    said = rf"allow_missing={part}: .*what it lacks is branch\.1\.bias"
+    said = rf"allow_missing={part}: .*missing: branch\.1\.bias"
     with pytest.raises(CheckpointError, match=said):
         load_weights(Branched(), checkpoint, "a.ckpt", [part])
-    with pytest.raises(CheckpointError, match=r"none is"):
+    with pytest.raises(CheckpointError, match=r"nothing is"):
         load_weights(Branched(), weights_of(Branched()), "a.ckpt", [part])
 
 
@@ -201,7 +201,7 @@ def test_weights_of_other_parts_and_sizes_are_refused_by_name() -> None:
 )
 @pytest.mark.parametrize("nested", [lambda t: t, lambda t: {"a": [{"b": t}]}])
 def test_foreign_code_is_refused_by_name(target: Any, nested: Any) -> None:
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: its configuration names"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: its configuration"):
         check_targets({"model": nested({"_target_": target})}, "last.ckpt")
 
 

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
 
+from fixtures.runs import Interrupt, fit
 from s2hand.training.checkpoints.reading import (
     CheckpointError,
     DamagedCheckpointError,
@@ -138,7 +142,7 @@ def test_a_damaged_last_one_falls_back_to_the_previous_and_is_put_aside(
     broken = (tmp_path / "last.ckpt").read_bytes()
     found = newest_checkpoint(tmp_path)
     assert found == tmp_path / "previous.ckpt"
-    assert "last.ckpt is damaged, now last.ckpt.damaged; going on from the one" in caplog.text
+    assert "last.ckpt is damaged, renamed to last.ckpt.damaged" in caplog.text
     files = CheckpointFiles()
     files.load_checkpoint(found)
     write(tmp_path, 2, files=files)
@@ -200,7 +204,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.errno == errno.EFBIG
     assert steps(tmp_path) == expected
-    kept = f"is kept: {', '.join(expected)}" if expected else "there was none before it"
+    kept = f"; kept: {', '.join(expected)}" if expected else "there is no earlier checkpoint"
     assert kept in str(caught.value)
 
 
@@ -224,5 +228,88 @@ def test_a_full_disk_is_named_with_what_is_kept(
     said = str(caught.value)
     assert "No space left on device: a checkpoint of 0 MB could not be written to" in said
     assert f"{tmp_path}/last.ckpt (the disk at /" in said
-    assert said.endswith("MB free); what was there is kept: last.ckpt, previous.ckpt")
+    assert said.endswith("MB free); kept: last.ckpt, previous.ckpt")
     assert steps(tmp_path) == {"last.ckpt": 2, "previous.ckpt": 1}
+
+
+def test_the_configured_checkpoint_is_the_last_one(smoke: DictConfig) -> None:
+    smoke.trainer.max_steps = 2
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    _, trainer = fit(smoke, save=False)
+    kept = trainer.checkpoint_callback
+    assert isinstance(kept, ModelCheckpoint)
+    files = sorted((Path(smoke.paths.run) / "checkpoints").iterdir())
+    assert [file.name for file in files] == ["last.ckpt", "previous.ckpt"]
+    assert Path(kept.best_model_path) == files[0].resolve()
+
+
+def test_a_checkpoint_is_written_when_the_validation_of_its_step_is_done(smoke: DictConfig) -> None:
+    smoke.trainer.update(max_steps=4, val_check_interval=2)
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    seen: list[tuple[str, list[int]]] = []
+    folder = Path(smoke.paths.run) / "checkpoints"
+
+    class Look(pl.Callback):
+        def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+            paths = sorted(folder.iterdir())
+            seen.append(("before", [read_checkpoint(path)["global_step"] for path in paths]))
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            for path in folder.glob("last.ckpt"):
+                content = read_checkpoint(path)
+                measured = sorted(k for k in content["s2hand"]["metrics"] if k.startswith("val/"))
+                seen.append(("step", [content["global_step"], len(measured)]))
+
+    fit(smoke, [Look()], save=False)
+    values = seen[2][1][1]
+    assert values > 3
+    assert seen == [
+        ("step", [1, 0]), ("before", [1]), ("step", [2, values]), ("step", [3, values]),
+        ("before", [3, 2]),
+    ]  # fmt: skip
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 4
+
+
+def test_an_interrupted_last_validation_is_done_again(smoke: DictConfig) -> None:
+    smoke.trainer.update(max_steps=2, val_check_interval=2)
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fit(smoke, [Interrupt("on_validation_start", 0, "RuntimeError")])
+    folder = Path(smoke.paths.run) / "checkpoints"
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1
+    _, trainer = fit(smoke)
+    assert "val/pa_mpjpe_mm" in trainer.callback_metrics
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_full_disk_ends_the_run_with_what_was_there(
+    smoke: DictConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    first: bool,
+) -> None:
+    """Whether it is a checkpoint that meets it first, or another file; no second attempt then."""
+    smoke.trainer.max_steps = 3
+    smoke.callbacks.checkpoint.every_n_train_steps = 1
+    calls: list[int] = []
+
+    def full(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    class Other(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if not first and trainer.global_step == 2:
+                raise OSError(errno.ENOSPC, "nor for this file")
+
+    with pytest.raises(OSError, match="nor for" if not first else r"kept: last\.ckpt") as caught:
+        fit(smoke, [Other()])
+    assert caught.value.errno == errno.ENOSPC
+    assert len(calls) == 2
+    assert ("kept: last.ckpt" in caplog.text) is not first
+    folder = Path(smoke.paths.run) / "checkpoints"
+    assert [file.name for file in folder.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 1

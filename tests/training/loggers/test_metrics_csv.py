@@ -20,7 +20,7 @@ def log(folder: Path, *steps: int, goes_on: bool = False, validate: int | None =
     """Log as the trainer does: after a step its values, then those of a validation."""
     logger = MetricsCsv(folder)
     if goes_on:
-        logger.go_on()
+        logger.resume()
     for step in steps:
         logger.log_metrics({"train/loss": torch.tensor(step / 2), "epoch": 0}, step)
         if step == validate:
@@ -52,7 +52,7 @@ def test_a_validation_alone_that_is_done_again_replaces_its_row(tmp_path: Path) 
     log(tmp_path / "whole", *range(5), validate=3)
     log(tmp_path / "parts", *range(4), validate=3)
     logger = MetricsCsv(tmp_path / "parts")
-    logger.go_on()
+    logger.resume()
     logger.log_metrics({"val/error": 30.0, "epoch": 0}, 3)
     logger.log_metrics({"train/loss": 2.0, "epoch": 0}, 4)
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")

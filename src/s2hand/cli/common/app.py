@@ -1,4 +1,4 @@
-"""What every Hydra command shares: finding the configuration, readable errors, closing wandb."""
+"""Shared by all Hydra commands: the configuration, readable errors, closing wandb."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ _log = logging.getLogger(__name__)
 
 
 def wandb_tags() -> list[str]:
-    """What was asked for on the command line, as tags: ``seed=0``, ``experiment=demo``, ...
+    """The overrides on the command line as tags: ``seed=0``, ``experiment=demo``, ...
 
-    Not where the run lies or what it is called, which wandb shows elsewhere. A tag has up to 64
+    Paths and names of the run are left out, as wandb shows them elsewhere. A tag has at most 64
     characters.
     """
-    asked = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     elsewhere = re.compile(r"[+~]*(paths|study|name|logger|callbacks|checkpoint|out)\b")
-    tags = (text if len(text) <= 64 else f"{text[:61]}..." for text in asked)
+    tags = (text if len(text) <= 64 else f"{text[:61]}..." for text in given)
     return list(dict.fromkeys(tag for tag in tags if not elsewhere.match(tag)))
 
 
 def run_name(folder: str) -> str:
-    """What wandb calls a run: the name of its folder, which tells the jobs of a sweep apart."""
+    """The name of a run at wandb: that of its folder, which differs between jobs of a sweep."""
     return Path(folder).name
 
 
 def job_type() -> str:
-    """The command that runs, as wandb's job type: ``train``, ``evaluate``, ``adapt``."""
+    """The running command as wandb's job type: ``train``, ``evaluate``, ``adapt``."""
     return str(HydraConfig.get().job.name) if HydraConfig.initialized() else "python"
 
 
@@ -61,8 +61,10 @@ def command(
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make ``run(cfg)`` a console command configured by ``conf/<config_name>.yaml``.
 
-    ``elsewhere`` says what a setting of another command is called in this one, ``open_parts`` what
-    may be added where.
+    Args:
+        config_name: name of the configuration and of the command.
+        elsewhere: settings of other commands, by their names there: their names here.
+        open_parts: names that may be added to parts of the configuration.
     """
 
     def decorate(run: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -76,7 +78,7 @@ def command(
                 exit_code = 0
                 return result
             except EXPECTED as error:
-                # Of a job of a sweep, FailedJobs keeps the error; a person wants a line.
+                # FailedJobs records the errors of a sweep; a single run prints one line.
                 if _is_sweep() or os.environ.get("S2HAND_TRACEBACK"):
                     raise
                 _fail(message(error))
@@ -93,16 +95,16 @@ def command(
                 check_names(sys.argv[1:], elsewhere or {}, f"s2hand-{config_name}")
             except ValueError as error:
                 _fail(str(error))
-            # Or Hydra would print errors of composing itself, in its words, and exit.
+            # Otherwise Hydra prints errors of composing itself and exits.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
                 entry()
             except KeyboardInterrupt:
-                _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+                _fail("interrupted; the same command resumes where it stopped", INTERRUPTED)
             except (HydraException, OmegaConfBaseException) as error:
                 if os.environ.get("S2HAND_TRACEBACK"):
                     raise
-                _fail(refusal(error, config_name, sys.argv[1:], open_parts))
+                _fail(refusal(error, config_name, open_parts))
 
         main.__doc__ = run.__doc__
         return main
@@ -111,14 +113,14 @@ def command(
 
 
 def _run_job_of_sweep(run: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """Run in a folder of the job's own: jobs that shared one would resume each other."""
+    """Run in the job's own folder: jobs with a shared one would resume each other."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     cfg.paths.run = str(folder)
     with lock_folder(folder) as free:
         if not free:
-            _log.warning("left out: another process is at work in %s", folder)
+            _log.warning("skipped: another process is working in %s", folder)
             return None
-        (folder / "failed.json").unlink(missing_ok=True)  # of an earlier attempt
+        (folder / "failed.json").unlink(missing_ok=True)  # from an earlier attempt
         return run(cfg)
 
 
@@ -132,7 +134,7 @@ def _is_sweep() -> bool:
 
 
 def quiet_libraries() -> None:
-    """Silence advice that does not apply here."""
+    """Silence warnings of libraries that do not apply here."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (
@@ -143,8 +145,8 @@ def quiet_libraries() -> None:
         ".*Experiment logs directory.*",
         ".*Sparse invariant checks.*",
         r".*module\(s\) in eval mode.*",  # the frozen stages
-        ".*your dataloader is not resumable.*",  # the datamodule is
-        ".*sync_dist=True.*",  # the metrics join their processes themselves
+        ".*your dataloader is not resumable.*",  # the datamodule resumes itself
+        ".*sync_dist=True.*",  # the metrics synchronise themselves
         ".*Total length of `list` across ranks is zero.*",  # no validation set
     ):
         warnings.filterwarnings("ignore", text)

@@ -1,4 +1,4 @@
-"""What a command line asks for and cannot have: refused, with what there is or how to say it."""
+"""Checks of the command line's overrides; messages name the alternatives or the right form."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _PACKED = "s2hand.data.shards.packed.PackedDataset"
 
 
 def chosen_losses(arguments: Sequence[str]) -> list[str]:
-    """The names in ``loss=[...]``; of an unknown one Hydra does not say which are known."""
+    """The names in ``loss=[...]``."""
     chosen = [a.removeprefix("loss=") for a in arguments if a.startswith("loss=")]
     return re.findall(r"\w+", " ".join(chosen))
 
 
 def check_losses(arguments: Sequence[str]) -> None:
-    """Raise ValueError for a chosen loss that does not exist, naming those that do."""
+    """Raise ValueError for an unknown loss, with the known ones, which Hydra does not list."""
     unknown = sorted(set(chosen_losses(arguments)) - set(known_losses()))
     if unknown:
         raise ValueError(f"no loss named {unknown[0]!r}; there are {', '.join(known_losses())}")
 
 
 def check_quotes(arguments: Sequence[str]) -> None:
-    """Raise ValueError for a ``key=value`` that Hydra cannot read, with the form that it can.
+    """Raise ValueError for a ``key=value`` that Hydra cannot parse, with the quoted form.
 
-    A file may be called ``hand (1).mp4``; Hydra's grammar has a meaning for brackets and commas.
+    A file may be called ``hand (1).mp4``; brackets and commas are syntax in Hydra's grammar.
     """
     is_sweep = any(re.match(r"(-m|--multirun|hydra\.mode=.*)$", text) for text in arguments)
     for argument in arguments:
@@ -50,18 +50,18 @@ def check_quotes(arguments: Sequence[str]) -> None:
             readable = False
         if not readable:
             escaped = value.replace('"', '\\"')
-            # In a shell's single quotes nothing has a meaning, in double ones $ and ` do.
+            # Single quotes: in double quotes a shell would expand $ and `.
             typed = shlex.quote(f'{key}="{escaped}"')
             raise ValueError(
-                f"{argument}: brackets and commas have a meaning in settings; a value to be taken "
-                f"as it is wants quotes of its own: {typed} (several values: with -m)"
+                f"{argument}: brackets and commas are syntax in settings; quote a literal value, "
+                f"with quotes of its own: {typed} (several values: with -m)"
             )
 
 
 def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise ValueError for an added ``+dataset.key=value`` that nothing interpolates.
+    """Raise ValueError for an added ``+dataset.key=value`` that nothing reads.
 
-    The keys of ``dataset`` are names that conf/data gives to some arguments of the datasets.
+    The keys of ``dataset`` are the arguments of the datasets that conf/data interpolates.
     """
     added = [re.match(r"\+\+?dataset\.([\w.]+)=(.*)", text) for text in overrides]
     text = OmegaConf.to_yaml(cfg, resolve=False)
@@ -69,38 +69,39 @@ def check_dataset_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if found and not re.search(rf"\$\{{\.*dataset\.{re.escape(found[1])}\b", text):
             key, value = found[1], found[2]
             raise ValueError(
-                f"dataset.{key}: nothing reads it; an argument of the datasets themselves is given "
+                f"dataset.{key}: nothing reads it; give an argument of the datasets themselves "
                 f"as +data.train.{key}={value} +data.test.{key}={value}"
             )
 
 
 def check_dataset_arguments(cfg: DictConfig) -> None:
-    """Raise ValueError for values under ``data`` that the dataset they are given to does not take.
+    """Raise ValueError for values under ``data`` that the dataset does not take.
 
-    An experiment may set some for the data that it chooses, and ``data=...`` choose others.
+    An experiment may set values for its own data while ``data=...`` chooses other data.
     """
     content = OmegaConf.to_container(cfg.data, resolve=False) if cfg.get("data") else {}
-    odd: list[str] = []
+    unknown_keys: list[str] = []
     reasons: dict[str, None] = {}
     for where, node in _partial(content, "data"):
         takes = inspect.signature(hydra.utils.get_class(node["_target_"])).parameters
         if any(argument.kind is argument.VAR_KEYWORD for argument in takes.values()):
             continue
         unknown = [key for key in node if key not in takes and not key.startswith("_")]
-        odd += [f"{where}.{key}" for key in unknown]
+        unknown_keys += [f"{where}.{key}" for key in unknown]
         if unknown and node["_target_"] == _PACKED:
-            reasons["a packed set is as it was packed, where such values belong"] = None
+            reasons["such values are set when a set is packed"] = None
         elif unknown:
             reasons[f"{node['_target_'].rpartition('.')[2]} takes {', '.join(takes)}"] = None
-    if odd:
+    if unknown_keys:
         raise ValueError(
-            f"these data take no {', '.join(odd)}, of an experiment or the command line; "
-            f"{'; '.join(reasons)}. To do without append {' '.join(f'~{key}' for key in odd)}"
+            f"these data take no {', '.join(unknown_keys)}, of experiment or command line; "
+            f"{'; '.join(reasons)}. To remove them append "
+            f"{' '.join(f'~{key}' for key in unknown_keys)}"
         )
 
 
 def _partial(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is built later of a configuration, with its dotted key."""
+    """The partials of a configuration with their dotted keys."""
     if not isinstance(node, dict):
         return
     if node.get("_partial_") and isinstance(node.get("_target_"), str):
@@ -110,7 +111,7 @@ def _partial(node: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command: str) -> None:
-    """Raise ValueError for a ``key=value`` whose key ``command`` calls as ``elsewhere`` says."""
+    """Raise ValueError for a ``key=value`` whose key has the name ``elsewhere[key]`` here."""
     for argument in arguments:
         key = argument.lstrip("+~").partition("=")[0]
         if key in elsewhere:
@@ -118,12 +119,12 @@ def check_names(arguments: Sequence[str], elsewhere: Mapping[str, str], command:
 
 
 def check_choices(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise for choices that a checkpoint has made already, and for several videos at once."""
+    """Raise ValueError for choices that the checkpoint fixes, and for mixed data."""
     if "parts" in cfg.data:
         raise ValueError("data=mixed is several sets: adapt to one, or mix them in s2hand-train")
     named = [text for text in overrides if re.match(r"[+~]*(model|hand)[.=]", text)]
     if cfg.checkpoint and named:
         raise ValueError(
             f"{named[0]}: network and hand come with the checkpoint ({cfg.checkpoint}): leave it "
-            "out; where the hand's file lies elsewhere now, give hand_file=FILE"
+            "out; if the hand's file has moved, give hand_file=FILE"
         )

@@ -49,6 +49,8 @@ class SyntheticHands(RenderedDataset):
         labels: Whether samples carry the 3D truth; by default those of val and test do.
     """
 
+    needs_hand = True
+
     def __init__(
         self,
         hand: NaturalHand,

@@ -47,6 +47,7 @@ class SyntheticSequences(RenderedDataset):
         labels: Whether samples carry the 3D truth; by default those of val and test do.
     """
 
+    needs_hand = True
     fps = 30.0
 
     def __init__(

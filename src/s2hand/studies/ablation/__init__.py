@@ -1,1 +1,1 @@
-"""Ablations of one checkpoint: what a row changes, running rows, and their table."""
+"""Ablations of one checkpoint: rows of changes, running them, and their table."""

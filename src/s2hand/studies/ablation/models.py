@@ -24,8 +24,8 @@ def rebuilt(checkpoint: dict[str, Any], path: str, cfg: DictConfig, change: Chan
     ``cfg`` comes from :func:`s2hand.training.build.configured`.
 
     Raises:
-        CheckpointError: its weights are not those of the network; ``path`` is for the message.
-        HandModelMismatchError: another hand, and the row does not allow it.
+        CheckpointError: the weights do not fit the network; ``path`` is for the message.
+        HandModelMismatchError: the hand differs, and the row does not allow it.
     """
     cfg = copy.deepcopy(cfg)
     if change.hand is not None:
@@ -36,7 +36,7 @@ def rebuilt(checkpoint: dict[str, Any], path: str, cfg: DictConfig, change: Chan
         try:
             check_hand(checkpoint, hand.name, hand.fingerprint)
         except HandModelMismatchError as error:
-            remedy = "to measure it all the same, give the row allow_other_hand: true"
+            remedy = "to measure it anyway, give the row allow_other_hand: true"
             raise HandModelMismatchError(f"{error}; {remedy}") from error
     load_weights(module, checkpoint, path)
     if change.refine_steps:
@@ -48,11 +48,11 @@ def rebuilt(checkpoint: dict[str, Any], path: str, cfg: DictConfig, change: Chan
 def without_branch(
     checkpoint: dict[str, Any], path: str, loss: dict[str, Any], hand: str | None = None
 ) -> dict[str, Any]:
-    """The checkpoint of the same network without its 2D estimator, and with these losses.
+    """The checkpoint without its 2D estimator, and with the losses ``loss``.
 
-    A regressor that reads the estimates (``CompactNetwork``) takes them behind its pooled features.
-    It loses the columns of its weights that belong to them: the same as estimates that are all
-    zero, joints in the middle of the crop and no peak. Everything else stays as it is.
+    The regressor of ``CompactNetwork`` appends the estimates to its pooled features. The weight
+    columns of the estimates are removed, which equals estimates of zero: joints in the middle of
+    the crop and no peak. All other weights are unchanged.
 
     Raises:
         ValueError: the network has no 2D estimator.
@@ -73,7 +73,7 @@ def without_branch(
 
 
 class Refined(Reconstructor):
-    """A reconstructor whose word on every frame is refined against that frame (``refine.py``)."""
+    """A reconstructor with per-frame test-time refinement."""
 
     def __init__(self, start: Reconstructor, objective: Objective, refinement: Refinement) -> None:
         super().__init__(start.network, start.hand, start.renderer, start.camera)
@@ -83,6 +83,6 @@ class Refined(Reconstructor):
     def forward(
         self, batch: HandBatch, render: bool = True, resolution: int | None = None
     ) -> Prediction:
-        """Encode, refine and decode, each frame for itself."""
+        """Encode, refine and decode every frame alone."""
         prediction = refine_each(self, self.objective, batch, self.refinement)
         return prediction if render else replace(prediction, render=None)

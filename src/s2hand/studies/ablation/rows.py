@@ -1,4 +1,4 @@
-"""What a row of an ablation may say, and what it makes of the losses."""
+"""Rows of an ablation: their settings, and the losses under them."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from s2hand.loss.names import known_losses
 
 @dataclass
 class Finetune:
-    """Train on from the checkpoint, as ``s2hand-train init_from=`` does, before measuring."""
+    """Fine-tune the checkpoint before measuring, as ``s2hand-train init_from=`` does."""
 
     steps: int = 200
     loss: dict[str, float | None] = field(default_factory=dict)
-    """Weights by name; null leaves a loss out, one that was not there is added."""
+    """Weights by name of loss; null removes a loss, a new name adds one."""
 
 
 @dataclass
 class Change:
-    """A row of an ablation: all that is not as it was. Several changes go together."""
+    """A row of an ablation: the changes to the checkpoint, applied together."""
 
     branch_2d: bool = True
-    """False: a network without its 2D estimator, and no loss that reads it."""
+    """False removes the network's 2D estimator and the losses that read it."""
     hand: str | None = None
-    """Another hand model file; the test data stay those of the checkpoint's own."""
+    """Another hand model file; the test data remain those of the checkpoint's hand."""
     allow_other_hand: bool = False
-    """Measure it although the codes of one hand mean nothing under another."""
+    """Measure another hand although the codes of one hand do not transfer to another."""
     data: list[str] = field(default_factory=list)
-    """Overrides as ``s2hand-evaluate`` takes them: ``data=freihand``, ``+data.test.size=64``."""
+    """Overrides of ``s2hand-evaluate``: ``data=freihand``, ``+data.test.size=64``."""
     noise_px: float = 0.0
-    """Of the detections, see :class:`s2hand.data.corrupted.CorruptedDetections`."""
+    """Noise of the detections: :class:`s2hand.data.corrupted.CorruptedDetections`."""
     drop: float = 0.0
     refine_steps: int = 0
-    """Test-time refinement of every frame's code, as ``s2hand-predict`` has it."""
+    """Steps of test-time refinement of every frame's code, as in ``s2hand-predict``."""
     finetune: Finetune | None = None
 
     def words(self) -> str:
-        """The change in one line."""
-        said = ["without the 2D branch"] * (not self.branch_2d)
-        said += [f"hand {self.hand}"] * (self.hand is not None)
-        said += [" ".join(self.data)] * bool(self.data)
-        said += [f"detections + {self.noise_px:g} px"] * (self.noise_px > 0)
-        said += [f"{100 * self.drop:g} % of detections lost"] * (self.drop > 0)
+        """A description of the change on one line."""
+        parts = ["without the 2D branch"] * (not self.branch_2d)
+        parts += [f"hand {self.hand}"] * (self.hand is not None)
+        parts += [" ".join(self.data)] * bool(self.data)
+        parts += [f"detections + {self.noise_px:g} px"] * (self.noise_px > 0)
+        parts += [f"{100 * self.drop:g} % of detections lost"] * (self.drop > 0)
         if self.finetune is not None:
-            said.append(f"{self.finetune.steps} more steps")
+            parts.append(f"{self.finetune.steps} more steps")
             changed = self.finetune.loss.items()
-            said += [f"no {name}" if w is None else f"{name} {w:g}" for name, w in changed]
-        said += [f"refined, {self.refine_steps} steps"] * (self.refine_steps > 0)
-        return "; ".join(said) or "as it is"
+            parts += [f"no {name}" if w is None else f"{name} {w:g}" for name, w in changed]
+        parts += [f"refined, {self.refine_steps} steps"] * (self.refine_steps > 0)
+        return "; ".join(parts) or "as it is"
 
 
 _KEYS = tuple(field.name for field in fields(Change))
@@ -63,14 +63,14 @@ ROW_KEYS = {
     "ablation.*": _KEYS,
     "ablation.*.finetune": tuple(field.name for field in fields(Finetune)),
 }
-"""What may be said of a row and of its fine-tune; a row names only what it changes."""
+"""Settings of a row and of its fine-tune; a row names only those it changes."""
 
 
 def read_changes(rows: Any, known: Any) -> dict[str, Change]:
-    """The rows that were asked for, by name, of those that the configuration knows.
+    """The chosen rows of the configuration, by name.
 
     Raises:
-        ValueError: a row that is not known, or twice there, or changes something that is not there.
+        ValueError: a row is unknown or named twice, or changes an unknown setting.
     """
     names = [str(name) for name in rows]
     changes: dict[str, Change] = {}
@@ -82,7 +82,7 @@ def read_changes(rows: Any, known: Any) -> dict[str, Change]:
             )
         if name in changes or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
             raise ValueError(
-                f"rows: {name!r} is named twice, or is no name for a folder (letters, digits, _.-)"
+                f"rows: {name!r} is named twice, or is not a folder name (letters, digits, _.-)"
             )
         changes[name] = _read_change(name, known[name])
     if not changes:
@@ -109,7 +109,7 @@ def _read_change(name: str, given: Any) -> Change:
     elif change.finetune is not None and change.finetune.steps < 1:
         problem = f"finetune.steps={change.finetune.steps}: 1 or more"
     elif change.finetune is not None and change.hand is not None:
-        problem = "a fine-tune keeps the checkpoint's hand: codes of another one are not learnt on"
+        problem = "a fine-tune keeps the checkpoint's hand: leave out hand or finetune"
     if problem:
         raise ValueError(f"ablation.{name}: {problem}")
     return change
@@ -118,10 +118,10 @@ def _read_change(name: str, given: Any) -> Change:
 def changed_losses(
     loss: Mapping[str, Any], change: Change, scale_target_m: float
 ) -> dict[str, Any]:
-    """The configuration of the losses of a row: ``loss`` without or with what the row says.
+    """The configuration of a row's losses: ``loss`` with the row's removals and additions.
 
     Raises:
-        ValueError: the row leaves out what is not there, or adds what is not known.
+        ValueError: the row removes a loss that is not there, or adds an unknown one.
     """
     terms = copy.deepcopy(dict(loss))
     for name, weight in (change.finetune.loss if change.finetune else {}).items():
@@ -143,7 +143,7 @@ def changed_losses(
 
 
 def _new_loss(name: str, scale_target_m: float) -> dict[str, Any]:
-    """A loss as its file in conf/loss has it."""
+    """The configuration of a loss from its file in conf/loss."""
     if name not in known_losses():
         raise ValueError(f"no loss named {name!r}; there are {', '.join(known_losses())}")
     text = (files("s2hand.conf") / "loss" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Running the rows of an ablation: fine-tune where a row says so, measure, write metrics.json."""
+"""Running the rows of an ablation: fine-tune if asked for, measure, write metrics.json."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from s2hand.training.run import train
 _log = logging.getLogger(__name__)
 
 _OF_TRAINING = ("checkpoint", "panels", "progress")
-"""Callbacks that have nothing to do where nothing is trained."""
+"""Callbacks of training, not used for measuring."""
 
 
 class RowsFailedError(RuntimeError):
-    """Some rows of a study have no result."""
+    """Some rows of a study failed."""
 
 
 def run_row(study: AblationStudy, name: str) -> None:
-    """Fine-tune if the row says so, measure, write metrics.json."""
+    """Fine-tune if the row asks for it, measure, write metrics.json."""
     change, cfg = study.changes[name], study.cfg
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     folder = study.begin(name)
@@ -55,9 +55,9 @@ def run_row(study: AblationStudy, name: str) -> None:
     model_cfg = configured(checkpoint, path, cfg.hand_file)
     model_cfg.loss = loss
     module = rebuilt(checkpoint, path, model_cfg, change)
-    own = module if change.hand is None else rebuilt(checkpoint, path, model_cfg, Change())
-    # Whatever hand is measured: the data stay those of the checkpoint's.
-    data = make_data(OmegaConf.create({"data": study.data(change)}), own)
+    original = module if change.hand is None else rebuilt(checkpoint, path, model_cfg, Change())
+    # Another hand is measured on the data of the checkpoint's hand.
+    data = make_data(OmegaConf.create({"data": study.data(change)}), original)
     trainer = _measuring_trainer(cfg, folder)
     use_checkpoint(trainer, path)
     columns = measure(trainer, module, data)
@@ -69,15 +69,15 @@ def _measuring_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg.callbacks = {k: v for k, v in (cfg.callbacks or {}).items() if k not in _OF_TRAINING}
-        for key in ("model", "hand", "render"):  # of an experiment; the checkpoint has its own
+        for key in ("model", "hand", "render"):  # set by an experiment; the checkpoint's are used
             cfg.pop(key, None)
         cfg.trainer.enable_checkpointing = False
-        cfg.trainer.inference_mode = False  # refinement follows gradients
+        cfg.trainer.inference_mode = False  # refinement needs gradients
     return measuring_trainer(cfg, folder)
 
 
 def check_trainer(cfg: DictConfig) -> None:
-    """Raise ValueError for a trainer of several processes: rows follow each other in one."""
+    """Raise ValueError for a trainer with several processes: rows run in one, in turn."""
     trainer = hydra.utils.instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
     if trainer.world_size > 1:
         raise ValueError(
@@ -87,19 +87,19 @@ def check_trainer(cfg: DictConfig) -> None:
 
 
 def run_rows(study: AblationStudy) -> list[str]:
-    """Do what is missing, whatever fails; the names of the rows that failed."""
+    """Run the unfinished rows, continuing after failures; return the names of failed rows."""
     failed = []
     for name in study.pending():
         with lock_folder(study.folder / name) as free:
             if not free:
-                _log.warning("left out: another process is at work in %s", study.folder / name)
+                _log.warning("skipped: another process is working in %s", study.folder / name)
                 continue
             if study.is_finished(name):  # by another process, since this one began
                 continue
             _log.info("row %s: %s", name, study.changes[name].words())
             try:
                 run_row(study, name)
-            except Exception as error:  # of any kind: it is written down, and the others go on
+            except Exception as error:  # recorded; the other rows continue
                 record_failure(study.folder / name, error, sweep="")
                 failed.append(name)
             finally:

@@ -1,4 +1,4 @@
-"""The folder of an ablation: what all of its rows share, and what each of them was told."""
+"""The folder of an ablation: the values that all rows share, and those of each row."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _TRAINING = (
     "seed", "resume", "freeze_batch_norm", "paths", "augment", "optim", "trainer", "callbacks",
     "logger", "study",
 )  # fmt: skip
-"""What a fine-tune takes from this command's configuration; the rest is as s2hand-train has it."""
+"""Keys that a fine-tune takes from this command; the others are those of s2hand-train."""
 
 
 class AblationStudy:
-    """One checkpoint and the rows that were asked for.
+    """One checkpoint and the chosen rows.
 
     Args:
-        cfg: ``conf/ablate.yaml``, composed by Hydra, in whose process this must be.
+        cfg: ``conf/ablate.yaml``, composed by Hydra in this process.
 
     Raises:
         CheckpointError: ``cfg.checkpoint`` cannot be read.
-        ValueError: a row that is not known, or is none.
+        ValueError: a row is unknown or invalid.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -57,7 +57,7 @@ class AblationStudy:
         return changed_losses(self._loss, change, self.cfg.scale_target_m)
 
     def data(self, change: Change) -> dict[str, Any]:
-        """The configuration of a row's data; corrupted detections are those of its training too."""
+        """The configuration of a row's data; its training has the corrupted detections too."""
         data = dict(self._data)
         if change.data:
             given = compose("evaluate", overrides=["checkpoint=''", *change.data])
@@ -76,7 +76,7 @@ class AblationStudy:
         return data
 
     def training(self, name: str, start: str, model: DictConfig) -> DictConfig:
-        """What ``s2hand-train`` is told for a row that is fine-tuned from ``start``."""
+        """The configuration of ``s2hand-train`` for a row that is fine-tuned from ``start``."""
         change = self.changes[name]
         assert change.finetune is not None
         cfg = compose("train")
@@ -85,19 +85,19 @@ class AblationStudy:
             cfg[key] = self.cfg.get(key)
         cfg.name, cfg.paths.run = name, str(self.folder / name)
         cfg.init_from, cfg.model, cfg.loss = start, model, self.losses(change)
-        cfg.data = self.data(change) | {"val": None}  # the test set measures all rows alike
+        cfg.data = self.data(change) | {"val": None}  # all rows are measured on the test set
         cfg.trainer.max_steps, cfg.trainer.max_epochs = change.finetune.steps, -1
-        for key in ("hand", "render", "window"):  # the model and the data have them
+        for key in ("hand", "render", "window"):  # already in the model and the data
             cfg.pop(key)
         return cfg
 
     def claim(self) -> None:
-        """Write down what all rows share, unless the folder is that of something else.
+        """Record the values that all rows share.
 
         Raises:
-            ValueError: it is.
+            ValueError: the folder belongs to another study.
         """
-        path, now = self.folder / STUDY_FILE, self._told()
+        path, now = self.folder / STUDY_FILE, self._shared_record()
         if not path.is_file():
             write_json(path, now)
             return
@@ -108,14 +108,14 @@ class AblationStudy:
                 f"sha256 {str(before.get('sha256'))[:8]}; {now['checkpoint']} is "
                 f"{now['sha256'][:8]}): choose another study="
             )
-        ignored = {"checkpoint"}  # the same content under another name
+        ignored = {"checkpoint"}  # equal content under another name
         _refuse_changes(before, now, ignored, f"{self.folder} is a study with other values")
 
     def pending(self) -> list[str]:
-        """The rows that are not finished.
+        """The names of the unfinished rows.
 
         Raises:
-            ValueError: a row was begun as something else.
+            ValueError: a row was started with other values.
         """
         found = []
         for name in self.changes:
@@ -125,8 +125,8 @@ class AblationStudy:
                 found.append(name)
                 continue
             if (folder / ROW_FILE).is_file():
-                before, now = read_json_object(folder / ROW_FILE), self._row_told(name)
-                _refuse_changes(before, now, {"words"}, f"{folder} was told other values")
+                before, now = read_json_object(folder / ROW_FILE), self._row_record(name)
+                _refuse_changes(before, now, {"words"}, f"{folder} has other values")
             if self.is_finished(name):
                 _log.info("finished already: %s (resume=never starts over)", folder)
             else:
@@ -134,22 +134,22 @@ class AblationStudy:
         return found
 
     def is_finished(self, name: str) -> bool:
-        """Whether there is nothing to do for a row."""
-        is_there = (self.folder / name / "metrics.json").is_file()
-        return is_there and self.cfg.resume != "never"
+        """Whether a row has its result and is not to be repeated."""
+        has_result = (self.folder / name / "metrics.json").is_file()
+        return has_result and self.cfg.resume != "never"
 
     def begin(self, name: str) -> Path:
-        """The folder of a row, with what it is told; results of earlier attempts are gone."""
+        """Start a row: remove earlier results, record its values; return its folder."""
         folder = self.folder / name
         for old in ("failed.json", "metrics.json"):
             (folder / old).unlink(missing_ok=True)
-        write_json(folder / ROW_FILE, self._row_told(name))
+        write_json(folder / ROW_FILE, self._row_record(name))
         with atomic_path(folder / ".hydra" / "overrides.yaml") as path:
-            # As a job of a sweep has them, so that s2hand-sweep-report knows the row and its seed.
+            # Like a job of a sweep, so that s2hand-sweep-report finds the row and its seed.
             path.write_text(yaml.safe_dump([f"row={name}", f"seed={self.cfg.seed}"]))
         return folder
 
-    def _told(self) -> dict[str, Any]:
+    def _shared_record(self) -> dict[str, Any]:
         content = checkpoint_file(self.cfg.checkpoint).read_bytes()
         return {
             "checkpoint": str(self.cfg.checkpoint),
@@ -159,23 +159,22 @@ class AblationStudy:
             "data": {"test": self._data["test"]},
         }
 
-    def _row_told(self, name: str) -> dict[str, Any]:
+    def _row_record(self, name: str) -> dict[str, Any]:
         change = self.changes[name]
-        told = {"row": name, "words": change.words(), "change": asdict(change)}
+        record = {"row": name, "words": change.words(), "change": asdict(change)}
         if change.finetune is not None:
-            told["training"] = described(self.training(name, str(self.cfg.checkpoint), _NO_MODEL))
-        return told
+            record["training"] = described(self.training(name, str(self.cfg.checkpoint), _NO_MODEL))
+        return record
 
     def _shared_data(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
-        """The data of the checkpoint, or the chosen ones; with what the command line changes."""
+        """The data of the checkpoint, the experiment or the command line, with its changes."""
         cfg, choices = self.cfg, HydraConfig.get().runtime.choices
         training = any(change.finetune is not None for change in self.changes.values())
         experiment = choices.get("experiment")
-        if experiment and "_target_" not in (
-            cfg.get("data") or {}
-        ):  # its data are those of s2hand-train
-            told = [f"experiment={experiment}", f"seed={cfg.seed}"]
-            recorded = _plain(compose("train", overrides=told))["data"]
+        if experiment and "_target_" not in (cfg.get("data") or {}):
+            # The experiment's data are those of s2hand-train.
+            overrides = [f"experiment={experiment}", f"seed={cfg.seed}"]
+            recorded = _plain(compose("train", overrides=overrides))["data"]
         data = _plain(data_config(cfg, recorded, training))
         if choices.get("window") not in (None, "image"):
             data["window"] = _plain(cfg.window)
@@ -194,7 +193,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 def _refuse_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], ignored: set[str], what: str
 ) -> None:
-    """Raise ValueError, naming a value, unless two records say the same."""
+    """Raise ValueError with a differing value unless two records are equal."""
     old, new = (
         dict(flat({key: value for key, value in record.items() if key not in ignored}))
         for record in (current_names(before), now)

@@ -1,4 +1,4 @@
-"""The table of an ablation, read from the folders of its rows: each against the first row."""
+"""The table of an ablation, read from its rows' folders: each row against the first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2hand.files.json import read_json_object
 from s2hand.studies.runs import Metrics, Run, read_study
 
 ROW_FILE = "row.json"
-"""What a row was told; in its folder from the moment it begins."""
+"""File with the values of a row, written when it starts."""
 _USUAL = (
     "pa_mpjpe_mm", "pa_mpvpe_mm", "rr_mpjpe_mm", "auc_pa_50mm", "error_2d_px",
 )  # fmt: skip
@@ -24,13 +24,13 @@ _USUAL = (
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What came of one row."""
+    """The result of one row."""
 
     name: str
     change: str
     metrics: Metrics
     reason: str | None
-    """Why there are no metrics."""
+    """Why the row has no metrics, else None."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class AblationTable:
 
     @property
     def reference(self) -> AblationRow | None:
-        """What the others are compared with."""
+        """The row that the others are compared with."""
         return next((row for row in self.rows if row.metrics), None)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Header, and a list of cells for each row: ``8.21 (+3.4 %)``, or why there is nothing."""
+        """Header, and the cells of each row: ``8.21 (+3.4 %)``, or why there is no number."""
         lines = []
         for row in self.rows:
             numbers = [self._cell(row, metric) for metric in self.metrics]
@@ -66,20 +66,20 @@ class AblationTable:
         return f"{text} ({100 * (value / reference.metrics[metric] - 1):+.1f} %)"
 
     def markdown(self) -> str:
-        """The table under its caption."""
+        """The table under its caption, as Markdown."""
         header, lines = self.cells()
         return f"# {self.study.name}\n\n{self.caption()}\n\n{tables.markdown(header, lines, 2)}"
 
     def caption(self) -> str:
-        """What the numbers are."""
+        """A caption for the numbers."""
         checkpoint = read_json_object(self.study / "ablation.json")["checkpoint"]
-        said = f"{checkpoint}, measured on the test set"
+        text = f"{checkpoint}, measured on the test set"
         if self.reference is not None:
-            said += f"; in brackets the difference from {self.reference.name}"
-        return f"{said}."
+            text += f"; in brackets the difference from {self.reference.name}"
+        return f"{text}."
 
     def csv(self) -> str:
-        """One line a row, numbers in full."""
+        """One line per row, with unrounded numbers."""
         lines = [
             [r.name, r.change, r.reason or "", *(r.metrics.get(m, "") for m in self.metrics)]
             for r in self.rows
@@ -87,7 +87,7 @@ class AblationTable:
         return tables.comma_separated(["row", "change", "failed", *self.metrics], lines)
 
     def show(self, console: Console) -> None:
-        """Print the numbers, and below them why some are missing."""
+        """Print the table, and below it why rows have no numbers."""
         table = self._table()
         console.print(table if has_room(console, table) else self._table(narrow=True))
         for row in self.rows:
@@ -95,9 +95,9 @@ class AblationTable:
                 console.print(f"[bold red]{escape(row.name)}:[/] {escape(row.reason)}")
 
     def _table(self, narrow: bool = False) -> Table:
-        """What a console shows; ``narrow`` has units and differences on lines of their own."""
+        """The table for a console; ``narrow`` puts units and differences on separate lines."""
         table = Table(title=str(self.study), caption=self.caption())
-        (row_header, _, *header), lines = self.cells()  # the names of rows say what they change
+        (row_header, _, *header), lines = self.cells()  # row names describe the changes
         if narrow:
             header = ["\n_".join(name.rsplit("_", 1)) for name in header]
         table.add_column(row_header, overflow="fold")
@@ -112,11 +112,11 @@ class AblationTable:
 
 
 def ablation_table(study: Path, order: Sequence[str], metrics: Sequence[str] = ()) -> AblationTable:
-    """Read the rows of a study: those of ``order`` first, then what else lies there.
+    """Read the rows of a study: those of ``order`` first, then the others in its folder.
 
     Raises:
-        FileNotFoundError: no row there.
-        ValueError: a metric that no row has.
+        FileNotFoundError: the folder has no row.
+        ValueError: no row has one of the metrics.
     """
     found = read_study(study)
     runs = {run.folder.name: run for run in found if (run.folder / ROW_FILE).is_file()}

@@ -1,1 +1,1 @@
-"""Checkpoints: how they are written, read and fetched."""
+"""Checkpoints: writing, reading, and fetching from Weights & Biases."""

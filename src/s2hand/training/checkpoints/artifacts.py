@@ -1,4 +1,4 @@
-"""Checkpoints that lie at Weights & Biases: their names, and how one is fetched."""
+"""Checkpoints stored at Weights & Biases: their names, and downloading."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from s2hand.files.folders import default_root
 from s2hand.training.loggers.wandb_runs import wandb_offline
 
 PREFIX = "wandb:"
-"""Wherever a checkpoint is asked for, ``wandb:entity/project/name:version`` names an artifact."""
+"""``wandb:entity/project/name:version`` names an artifact wherever a checkpoint is expected."""
 _NAME = re.compile(r"wandb:(\w[\w.-]*/\w[\w.-]*/\w[\w.-]*):(\w[\w.-]*)")
 
 
 def is_artifact(name: str | Path) -> bool:
-    """Whether a checkpoint's name is that of an artifact."""
+    """Whether a checkpoint's name refers to an artifact."""
     return str(name).startswith(PREFIX)
 
 
@@ -27,15 +27,15 @@ def is_artifact(name: str | Path) -> bool:
 def fetch(name: str) -> Path:
     """The checkpoint of an artifact, downloaded once into ``$S2HAND_CACHE/wandb``.
 
-    A version (``v3``) never changes, so one that was fetched before needs no network. What an alias
-    (``latest``) stands for is asked once per process.
+    A version (``v3``) never changes, so a downloaded one needs no network. An alias (``latest``) is
+    resolved once per process.
 
     Args:
         name: ``wandb:entity/project/name:version`` or ``...:alias``.
 
     Raises:
-        ValueError: a name of another form.
-        FileNotFoundError: it cannot be fetched, and why; or it holds no single checkpoint.
+        ValueError: the name has another form.
+        FileNotFoundError: the artifact cannot be fetched, or does not hold exactly one checkpoint.
     """
     found = _NAME.fullmatch(name)
     if found is None:
@@ -53,13 +53,13 @@ def _folder(artifact: str, version: str) -> Path:
 
 
 def _download(name: str, artifact: str, version: str) -> Path:
-    """Fetch the one checkpoint of an artifact; the folder appears when the file is whole."""
+    """Download an artifact's checkpoint; its folder appears only with the complete file."""
     remote = _remote(name, artifact, version)
     names = [entry for entry in remote.manifest.entries if entry.endswith(".ckpt")]
     if len(names) != 1 or "/" in names[0] or "\\" in names[0]:
         raise FileNotFoundError(
-            f"{name} holds {sorted(remote.manifest.entries)[:5]}: it should be one checkpoint, "
-            "NAME.ckpt; download it by hand and give the file"
+            f"{name} holds {sorted(remote.manifest.entries)[:5]}: expected one checkpoint, "
+            "NAME.ckpt; download it by hand and give its path"
         )
     folder = _folder(artifact, str(remote.version))
     if not (folder / names[0]).is_file():
@@ -67,7 +67,7 @@ def _download(name: str, artifact: str, version: str) -> Path:
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
         try:
             remote.get_entry(names[0]).download(root=str(partial))
-            if not (folder / names[0]).is_file():  # nor did another process in the meantime
+            if not (folder / names[0]).is_file():  # unless another process wrote it
                 folder.mkdir(exist_ok=True)
                 os.replace(partial / names[0], folder / names[0])
         except Exception as error:
@@ -78,18 +78,22 @@ def _download(name: str, artifact: str, version: str) -> Path:
 
 
 def _remote(name: str, artifact: str, version: str) -> Any:
-    """The artifact as wandb's server describes it."""
-    advice = "or download it elsewhere and give the file"
+    """The artifact as wandb's server describes it.
+
+    Raises:
+        FileNotFoundError: wandb is not installed, offline, or refuses.
+    """
+    advice = "or download it elsewhere and give its path"
     try:
         import wandb
     except ImportError as error:
         raise FileNotFoundError(f"{name} needs wandb: pip install wandb, {advice}") from error
     if wandb_offline() or os.environ.get("WANDB_MODE") == "disabled":
         raise FileNotFoundError(
-            f"{name} was not fetched before, and wandb is offline here: give it a key (wandb "
-            f"login, or WANDB_API_KEY) and leave WANDB_MODE unset, {advice}"
+            f"{name} is not downloaded, and wandb is offline here: set a key (wandb login, or "
+            f"WANDB_API_KEY) and leave WANDB_MODE unset, {advice}"
         )
     try:
         return wandb.Api().artifact(f"{artifact}:{version}")
-    except Exception as error:  # wandb has no common class for what may go wrong here
+    except Exception as error:  # wandb has no common error class
         raise FileNotFoundError(f"{name} cannot be fetched: {error}") from error

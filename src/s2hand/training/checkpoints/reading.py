@@ -1,4 +1,4 @@
-"""Checkpoints: plain values and tensors, read without executing anything, and what is refused."""
+"""Reading checkpoints: tensors and plain values, without executing anything in the file."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from s2hand.training.checkpoints.artifacts import fetch, is_artifact
 from s2hand.training.checkpoints.renamed import current_names
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-"""The newest checkpoint of a run, and beside it the one before."""
+"""File names of a run's newest checkpoint and the one before it."""
 FORMAT = 1
-"""Goes up when older versions could not read a new checkpoint."""
+"""Raised when older versions cannot read new checkpoints."""
 _RECORD = {"format", "version", "hand", "config"}
 _TRUSTED = (
     "s2hand.model.", "s2hand.hand.mano.", "s2hand.render.", "s2hand.loss.",
     "s2hand.training.objective.", "s2hand.training.schedule.", "s2hand.data.", "s2hand.window.",
     "torch.optim.",
 )  # fmt: skip
-"""Where the classes that a checkpoint's configuration may name are defined."""
+"""Modules whose classes a checkpoint's configuration may name."""
 
 
 class CheckpointError(RuntimeError):
-    """A file is no checkpoint of this package, or one that cannot be used here."""
+    """A file is not a checkpoint of this package, or cannot be used here."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint is cut short or changed, or was none ever."""
+    """A file is truncated or changed, or was never a checkpoint."""
 
 
 class HandModelMismatchError(CheckpointError):
-    """A checkpoint was trained on another hand model than the one in use."""
+    """A checkpoint was trained on a different hand model from the one in use."""
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Where a checkpoint lies: ``path`` itself, or the file that a name stands for.
+    """The file of a checkpoint: ``path`` itself, or the file that a name refers to.
 
-    ``pretrained`` is the one that ships with the package; what it was trained on and how well it
-    does says the card beside it, ``open_hand.md``. ``wandb:entity/project/name:version`` is fetched
+    ``pretrained`` ships with the package; its card, ``open_hand.md``, describes its training and
+    accuracy. ``wandb:entity/project/name:version`` is downloaded
     (:func:`s2hand.training.checkpoints.artifacts.fetch`).
     """
     if is_artifact(path):
@@ -57,14 +57,15 @@ def checkpoint_file(path: str | Path) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Open a checkpoint, on the CPU, without executing anything in it.
+    """Read a checkpoint onto the CPU, without executing anything in it.
 
-    ``path`` may be a name: see :func:`checkpoint_file`.
+    Args:
+        path: a file, or a name (:func:`checkpoint_file`).
 
     Raises:
-        FileNotFoundError: no such file, or one at wandb that cannot be fetched.
-        OSError: the disk does not give it.
-        DamagedCheckpointError: it cannot be read, or a checksum in it does not hold.
+        FileNotFoundError: the file does not exist, or cannot be fetched from wandb.
+        OSError: the file cannot be read.
+        DamagedCheckpointError: the content cannot be read, or a checksum does not match.
         CheckpointError: not a checkpoint of this package, or of a newer format.
     """
     name, path = path, checkpoint_file(path)
@@ -78,11 +79,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = _load(path)
     except OSError:
         raise
-    except Exception as error:  # torch's own words advise to unpickle the file all the same
+    except Exception as error:  # torch's message advises unpickling the file
         if is_artifact(name):
-            other = "; delete it, and it is fetched again"
+            other = "; delete it to fetch it again"
         raise DamagedCheckpointError(
-            f"{path} is no readable checkpoint: it is damaged, or holds more than tensors and "
+            f"{path} is not a readable checkpoint: it is damaged, or holds more than tensors and "
             f"plain values{other}"
         ) from error
     record = checkpoint.get("s2hand") if isinstance(checkpoint, dict) else None
@@ -98,18 +99,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Any:
-    """Read a file of ``torch.save``; torch itself does not look at the checksums."""
+    """Read a file written by ``torch.save``, after the checksums, which torch does not verify."""
     with path.open("rb") as file:
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
         if broken is not None:
-            raise ValueError(f"the checksum of {broken} does not hold")
+            raise ValueError(f"the checksum of {broken} does not match")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def check_hand(checkpoint: dict[str, Any], name: str, fingerprint: str) -> None:
-    """Raise unless the checkpoint was trained on this hand: betas and PCA codes do not transfer."""
+    """Raise unless the checkpoint was trained on this hand: betas and PCA codes do not transfer.
+
+    Raises:
+        HandModelMismatchError: names both hands and their fingerprints.
+    """
     trained = checkpoint.get("s2hand", {}).get("hand", {})
     if trained.get("fingerprint") != fingerprint:
         raise HandModelMismatchError(
@@ -126,35 +131,40 @@ def load_weights(
     path: str | Path,
     allow_missing: Sequence[str] = (),
 ) -> None:
-    """Copy the weights of a checkpoint into a module: all of them, and for all of its parts.
+    """Copy all weights of a checkpoint into a module with the same parts.
 
     Args:
-        module: takes them.
-        checkpoint: what :func:`read_checkpoint` read from ``path``.
-        path: where from, for the message of an error.
-        allow_missing: parts of the module that the checkpoint may lack, by dotted name, such as
-            ``reconstructor.network.keypoints``; they stay as they are.
+        module: changed in place.
+        checkpoint: read from ``path`` by :func:`read_checkpoint`.
+        path: the checkpoint's file, for error messages.
+        allow_missing: dotted names of parts of the module that the checkpoint may lack, such as
+            ``reconstructor.network.keypoints``; they keep their weights.
 
     Raises:
-        CheckpointError: weights that are missing, left over, or of another size, by name; or an
-            ``allow_missing`` that nothing missing goes by, and so is a mistake.
+        CheckpointError: weights are missing, left over, or of another size (with their names); or
+            a part in ``allow_missing`` is not missing.
     """
-    own, found = module.state_dict(), checkpoint["state_dict"]
-    missing, unexpected = own.keys() - found.keys(), found.keys() - own.keys()
-    sizes = {k: (tuple(found[k].shape), tuple(own[k].shape)) for k in own.keys() & found.keys()}
+    wanted, found = module.state_dict(), checkpoint["state_dict"]
+    missing, unexpected = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    sizes = {
+        k: (tuple(found[k].shape), tuple(wanted[k].shape)) for k in wanted.keys() & found.keys()
+    }
     other = sorted(name for name, (there, here) in sizes.items() if there != here)
+    # Every allowed part must lack something: a misspelt name would otherwise allow nothing.
     allowed = {part: _below(part, missing) for part in allow_missing}
     for part, named in allowed.items():
         if not named:
-            lacking = f"what it lacks is {_listed(_parts(missing, own))}" if missing else "none is"
+            lacking = (
+                f"missing: {_listed(_parts(missing, wanted))}" if missing else "nothing is missing"
+            )
             raise CheckpointError(
-                f"allow_missing={part}: no such part is missing in {path}; {lacking}"
+                f"allow_missing={part}: this part is not missing in {path}; {lacking}"
             )
     missing = missing.difference(*allowed.values())
     if missing:
-        parts = _parts(missing, own)
+        parts = _parts(missing, wanted)
         raise CheckpointError(
-            f"{path} has no weights for {_listed(parts)}; if they shall stay as they are built: "
+            f"{path} has no weights for {_listed(parts)}; to keep their initial weights: "
             f"allow_missing=[{','.join([*allow_missing, *parts])}]"
         )
     if unexpected:
@@ -165,20 +175,20 @@ def load_weights(
     if other:
         there, here = sizes[other[0]]
         raise CheckpointError(
-            f"{path}: {len(other)} weights are of another size than in this model, the first of "
-            f"them {other[0]}: {there}, here {here}; build the network that was trained"
+            f"{path}: {len(other)} weights differ in size from this model's, first "
+            f"{other[0]}: {there}, here {here}; build the network that was trained"
         )
     module.load_state_dict(found, strict=not allow_missing)
 
 
 def _below(part: str, names: Iterable[str]) -> set[str]:
-    """The names of a part: its own, and those of what is in it."""
+    """The names of a part and of everything inside it."""
     inner = f"{part.rstrip('.')}."
     return {name for name in names if f"{name}.".startswith(inner)}
 
 
 def _parts(names: Iterable[str], of: Iterable[str]) -> list[str]:
-    """The fewest parts that ``names``, and none else ``of`` all, belong to."""
+    """The fewest parts that hold all ``names`` and no other names ``of`` all."""
     chosen, every = set(names), set(of)
     parts: list[str] = []
     while chosen:
@@ -198,12 +208,15 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 def check_targets(config: Any, path: str | Path) -> None:
     """Raise if a checkpoint's configuration names anything but this package's own parts.
 
-    It was resolved when it was written. An interpolation in it could hide a name from this check
-    until it is resolved, so none is let through.
+    Configurations are resolved before they are written. An interpolation could hide a name from
+    this check, so interpolations are refused.
+
+    Raises:
+        CheckpointError: with the name.
     """
     if "${" in json.dumps(config, default=str):
         raise CheckpointError(
-            f"{path}: its configuration names values by interpolation (${{...}}), which is refused"
+            f"{path}: its configuration contains an interpolation (${{...}}), which is refused"
         )
     for target in _targets(config):
         if not _is_trusted(str(target)):
@@ -226,9 +239,9 @@ def _targets(value: Any) -> Iterator[Any]:
 
 
 def _is_trusted(target: str) -> bool:
-    """Whether a target is a class, or a schedule, that a trusted module defines itself.
+    """Whether a target is a class, or a schedule, defined in a trusted module.
 
-    The prefix alone would let ``s2hand.data.frames.dataset.logging.os.system`` through.
+    A prefix test alone would accept ``s2hand.data.frames.dataset.logging.os.system``.
     """
     module, _, name = target.rpartition(".")
     if not f"{module}.".startswith(_TRUSTED):

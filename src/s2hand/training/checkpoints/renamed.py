@@ -1,4 +1,4 @@
-"""Class paths that older checkpoints and recorded runs hold, and where the classes are now."""
+"""Class paths in older checkpoints and recorded runs, and the paths of today."""
 
 from __future__ import annotations
 
@@ -21,14 +21,23 @@ RENAMED_MODULES = {
     "s2hand.objective": "s2hand.training.objective",
     "s2hand.schedule": "s2hand.training.schedule",
     "s2hand.distributed": "s2hand.training.distributed",
+    "s2hand.callbacks": "s2hand.training.callbacks",
+    "s2hand.dashboard": "s2hand.training.loggers.dashboard",
+    "s2hand.metrics_csv": "s2hand.training.loggers.metrics_csv",
+    "s2hand.telemetry": "s2hand.training.loggers.telemetry",
     "s2hand.adaptation": "s2hand.fitting.stopping",
     "s2hand.cli.prediction.clip": "s2hand.prediction.clip",
+    "s2hand.cli.sweeps.failures": "s2hand.studies.failures",
 }
-"""Modules that a configuration of an earlier version names, by their path then: their path now."""
+"""Modules that configurations of earlier versions name: old path to new path."""
+RENAMED_CLASSES = {
+    "s2hand.callbacks.LastCheckpoint": "s2hand.training.checkpoints.writing.LastCheckpoint",
+}
+"""Classes that did not move with the rest of their module: old path to new path."""
 
 
 def current_names(value: Any) -> Any:
-    """``value`` with every class path in it that :data:`RENAMED_MODULES` knows brought up to date.
+    """``value`` with every class path of an earlier version replaced by the path of today.
 
     Args:
         value: nested mappings and lists of plain values, such as a recorded configuration.
@@ -42,6 +51,8 @@ def current_names(value: Any) -> Any:
     if isinstance(value, list):
         return [current_names(item) for item in value]
     if isinstance(value, str):
+        if value in RENAMED_CLASSES:
+            return RENAMED_CLASSES[value]
         module, _, name = value.rpartition(".")
         return f"{RENAMED_MODULES[module]}.{name}" if module in RENAMED_MODULES else value
     return value

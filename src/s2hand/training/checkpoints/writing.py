@@ -1,4 +1,4 @@
-"""Where and when a run writes its checkpoints, ``last.ckpt`` and ``previous.ckpt``: all or none."""
+"""Writing a run's checkpoints, ``last.ckpt`` and ``previous.ckpt``, atomically."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ _log = logging.getLogger(__name__)
 
 
 class UnwrittenCheckpointError(OSError):
-    """A checkpoint could not be written; those before it stand."""
+    """A checkpoint could not be written; earlier checkpoints are kept."""
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How the trainer writes and reads checkpoints.
+    """The trainer's plugin that writes and reads checkpoint files.
 
-    A checkpoint is written beside its place and flushed to the disk (``fsync``), and only then
-    renamed. Without the flush a file system may rename first and run out of space afterwards (over
-    the network, and under quotas), or lose power in between. Lightning would write by way of the
-    system's temporary folder, where a rename to another disk is a copy, which can be half.
+    A checkpoint is written under a temporary name in its folder, flushed to the disk (``fsync``),
+    and then renamed. Without the flush a file system may rename first and then run out of space (on
+    network disks, or under quotas) or lose power. Lightning writes through the system's temporary
+    folder, from which a rename to another disk is a copy that can be cut short.
 
-    ``last.ckpt`` becomes ``previous.ckpt`` when its successor lies beside it, whole: whenever the
-    process is killed, one of the two is there and good. What another run has left in the folder
-    (``resume=never``) does not become the previous one of this.
+    ``last.ckpt`` is renamed to ``previous.ckpt`` once its complete successor is on the disk, so a
+    killed process always leaves one complete checkpoint. Checkpoints of another run in the folder
+    (``resume=never``) do not become this run's previous one.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._own: set[Path] = set()
-        """The folders whose checkpoints are of this run: it went on from them, or wrote them."""
+        self._folders: set[Path] = set()
+        """Folders with checkpoints of this run: it resumed from them, or wrote them."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write ``path``, all or nothing.
+        """Write ``path`` atomically.
 
         Raises:
-            UnwrittenCheckpointError: the disk is full, or will not have it; names what is kept.
+            UnwrittenCheckpointError: the disk is full or refuses; names the checkpoints kept.
         """
         target = Path(path)
-        content = io.BytesIO()  # torch, writing to a file itself, hides what the disk says
+        content = io.BytesIO()  # torch's own file writer hides the system's error
         torch.save(checkpoint, content)
         try:
             with atomic_path(target) as temporary:
@@ -77,45 +77,44 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """See :func:`read_checkpoint`."""
         checkpoint = read_checkpoint(path)
-        self._own.add(Path(path).resolve().parent)
+        self._folders.add(Path(path).resolve().parent)
         return checkpoint
 
     def _keep_previous(self, last: Path) -> None:
-        """Call the last checkpoint the previous one; the next thing is to rename the new one."""
+        """Rename the last checkpoint to the previous one, before the new one takes its name."""
         folder = last.resolve().parent
-        if folder not in self._own:
+        if folder not in self._folders:
             (folder / PREVIOUS).unlink(missing_ok=True)
-            self._own.add(folder)
+            self._folders.add(folder)
         elif last.is_file():
             os.replace(last, folder / PREVIOUS)
 
 
 def _unwritten(error: OSError, path: Path, size: int) -> UnwrittenCheckpointError:
-    """The error with what a person wants to know: which disk, how much, what is left."""
+    """The error with the disk, the size of the checkpoint and the checkpoints kept."""
     folder = path.resolve().parent
     disk = next(place for place in (folder, *folder.parents) if os.path.ismount(place))
     kept = [name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
-    room = f"{shutil.disk_usage(disk).free / 1e6:.0f} MB free" if folder.is_dir() else "not there"
+    room = f"{shutil.disk_usage(disk).free / 1e6:.0f} MB free" if folder.is_dir() else "missing"
     return UnwrittenCheckpointError(
         error.errno,
         f"{error.strerror}: a checkpoint of {size / 1e6:.0f} MB could not be written to {path} "
         f"(the disk at {disk}: {room}); "
-        + (f"what was there is kept: {', '.join(kept)}" if kept else "there was none before it"),
+        + (f"kept: {', '.join(kept)}" if kept else "there is no earlier checkpoint"),
     )
 
 
 def newest_checkpoint(folder: str | Path) -> Path | None:
-    """The checkpoint that an interrupted run goes on from: the last one, or else the previous one.
+    """The checkpoint that an interrupted run resumes from: the last one, or else the previous one.
 
-    A last one that is damaged is called ``last.ckpt.damaged`` from now on, with a warning; the next
-    to be written takes its place.
+    A damaged last checkpoint is renamed to ``last.ckpt.damaged``, with a warning.
 
     Returns:
         The file; None if there is none.
 
     Raises:
-        DamagedCheckpointError: whatever there is, is damaged.
-        CheckpointError: it is of another package, or of a newer format.
+        DamagedCheckpointError: every checkpoint in the folder is damaged.
+        CheckpointError: a checkpoint is of another package, or of a newer format.
     """
     last, previous = Path(folder) / LAST, Path(folder) / PREVIOUS
     there = [path for path in (last, previous) if path.is_file()]
@@ -124,13 +123,15 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     if damaged and not whole:
         raise DamagedCheckpointError(
             f"{' and '.join(map(str, damaged))}: damaged, and there is no other checkpoint of this "
-            "run; start over with resume=never, or name one to go on from, resume=FILE"
+            "run; start over with resume=never, or resume from another file with resume=FILE"
         )
     if last in damaged:
         aside = last.with_name(f"{LAST}.damaged")
-        with suppress(FileNotFoundError):  # another process of the run did it
+        with suppress(FileNotFoundError):  # another process of the run renamed it
             os.replace(last, aside)
-        _log.warning("%s is damaged, now %s; going on from the one before", last, aside.name)
+        _log.warning(
+            "%s is damaged, renamed to %s; resuming from the previous one", last, aside.name
+        )
     return whole[0] if whole else None
 
 
@@ -143,28 +144,28 @@ def _is_damaged(path: Path) -> bool:
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """``last.ckpt``, kept on Ctrl-C and errors too.
+    """Writes ``last.ckpt``, also on Ctrl-C and errors.
 
-    After a step with a validation it is written when that is done. (Lightning's is written before;
-    a run killed during the validation would go on without it, and one killed in its last one would
-    end without metrics.) A run that goes on has the metrics that it had.
+    After a step with a validation the checkpoint is written when the validation is done. (Lightning
+    writes it before: a run killed during the validation would resume without it, and one killed in
+    the last validation would end without metrics.) A resumed run has the metrics of its checkpoint.
 
-    None is written when a loss is no longer finite: the weights may be what diverged, and a resumed
-    run could only fail again. The checkpoint before it stands. So it does when a checkpoint could
-    not be written, and when the last validation is interrupted: it is the result of the run.
+    No checkpoint is written when a loss is not finite, as a resumed run could only fail again; nor
+    when a checkpoint could not be written, or when the last validation is interrupted, whose
+    metrics are the result of the run. The checkpoint before is kept.
     """
 
-    _waits = False
+    _waits_for_validation = False
     _metrics: Mapping[str, float] = {}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note the metrics; the trainer will forget its own until it begins."""
+        """Keep the metrics; the trainer clears its own before training starts."""
         self._metrics = checkpoint["s2hand"].get("metrics", {})
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the trainer the metrics of the checkpoint it goes on from."""
+        """Give the trainer the metrics of the checkpoint it resumes from."""
         known = {name: torch.tensor(value) for name, value in self._metrics.items()}
         trainer.callback_metrics.update(known)
 
@@ -176,22 +177,22 @@ class LastCheckpoint(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save, if it is due; after the validation, if there is one now."""
+        """Save if a checkpoint is due; a step with a validation saves after it."""
         loop: Any = trainer.fit_loop
-        self._waits = bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
-        if not self._waits:
+        self._waits_for_validation = bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
+        if not self._waits_for_validation:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save what waited for the validation."""
-        if self._waits:
-            self._waits = False
+        """Save the checkpoint that waited for the validation."""
+        if self._waits_for_validation:
+            self._waits_for_validation = False
             super().on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Save what was reached, and say so."""
+        """Save the state at the interruption, and log its step."""
         if isinstance(exception, NonFiniteLossError | UnwrittenCheckpointError):
             return
         if trainer.validating and trainer.global_step == trainer.max_steps:
@@ -199,18 +200,18 @@ class LastCheckpoint(ModelCheckpoint):
         _uncount_unfinished_step(trainer)
         try:
             super().on_exception(trainer, pl_module, exception)
-        except UnwrittenCheckpointError as error:  # a full disk often is what stopped the run
+        except UnwrittenCheckpointError as error:  # often the disk is full
             _log.error("%s", error)
             return
         if trainer.global_step:
-            _log.warning("stopped at step %d; the same command goes on there", trainer.global_step)
+            _log.warning("stopped at step %d; the same command resumes there", trainer.global_step)
 
 
 def _uncount_unfinished_step(trainer: pl.Trainer) -> None:
-    """Have the trainer's counters say that a step which was interrupted has not begun.
+    """Reset the trainer's counters to before a step that was interrupted.
 
-    Lightning itself forgets such a step within an epoch, but goes on counting it in the total: the
-    run that goes on would validate a step too early, and number its steps wrong.
+    Lightning resets its count within the epoch, but not the total: the resumed run would validate a
+    step too early and number its steps wrong.
     """
     loop: Any = trainer.fit_loop.epoch_loop
     counted = loop.batch_progress.total
@@ -219,4 +220,4 @@ def _uncount_unfinished_step(trainer: pl.Trainer) -> None:
     counted.reset_on_restart()
     loop.batch_progress.current.reset_on_restart()
     if loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
-        loop._batches_that_stepped -= 1  # the run that goes on leaves out this validation, and adds
+        loop._batches_that_stepped -= 1  # the resumed run skips this validation and adds 1

@@ -1,1 +1,1 @@
-"""What a run logs: metrics.csv, gradient norms and speed, and the wandb dashboard."""
+"""Loggers: metrics.csv, gradient norms and speed, and the wandb dashboard."""

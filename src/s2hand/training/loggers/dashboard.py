@@ -1,7 +1,6 @@
-"""What a run shows at Weights & Biases beyond scalars and panels: joints, meshes, files, lineage.
+"""The dashboard at Weights & Biases beyond scalars and panels: joints, meshes, files, lineage.
 
-Everything here does nothing unless one of the trainer's loggers is wandb's, and then on the first
-process only. The layout is described in ``docs/dashboard.md``.
+Active only with a wandb logger, on the first process. ``docs/dashboard.md`` describes the layout.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from s2hand.types import Hand, HandBatch
 
 
 class Dashboard(pl.Callback):
-    """After every validation, and after a test: error bars of the joints, mesh, texture, tables.
+    """Logs joint errors, a mesh, its texture and tables after every validation and test.
 
-    Under the keys ``<split>/joints`` (bars, and the same as a table with the deviations over
-    frames), ``hand/mesh`` (a hand of the split, posed, in its texture), ``hand/texture`` (the same
-    hand opened flat, at scale 1), and after a test ``test/sequences`` (a row of metrics for
-    every unbroken sequence of frames).
+    The keys are ``<split>/joints`` (bars, and a table with the deviations over frames),
+    ``hand/mesh`` (a posed, textured hand of the split), ``hand/texture`` (the same hand opened
+    flat, at scale 1), and after a test ``test/sequences`` (metrics of every unbroken sequence of
+    frames).
     """
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class Dashboard(pl.Callback):
         self._shown: int | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Add what was built, and by which revision, to the configuration of the run."""
+        """Add the built configuration and the revision to wandb's configuration of the run."""
         run = wandb_run(trainer)
         if run is not None:
             record = getattr(pl_module, "record", {})
@@ -51,18 +50,18 @@ class Dashboard(pl.Callback):
             run.config.update(built, allow_val_change=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the validation set, unless this is the sanity check."""
+        """Log the validation set, except in the sanity check."""
         if not trainer.sanity_checking and wandb_run(trainer) is not None:
             self._show(trainer, pl_module, "val")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the trained hand, unless the last validation did."""
+        """Log the trained hand, unless the last validation did."""
         if wandb_run(trainer) is not None and self._shown != trainer.global_step:
             split = "val" if _data(trainer).makers["val"] is not None else "train"
             self._show_hand(trainer, pl_module, split)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the test set, sequence by sequence."""
+        """Log the test set, sequence by sequence."""
         if wandb_run(trainer) is None:
             return
         self._show(trainer, pl_module, "test")
@@ -97,30 +96,30 @@ def _data(trainer: pl.Trainer) -> Any:
 
 
 def wandb_run(trainer: pl.Trainer) -> Any | None:
-    """The wandb run of the trainer's logger; None without one, and on every process but the first.
+    """The wandb run of the trainer's logger; None without one, and on all processes but the first.
 
-    Typed as anything: the run of ``WANDB_MODE=disabled`` is of another class with the same methods.
+    Typed ``Any``: the run of ``WANDB_MODE=disabled`` is another class with the same methods.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
     return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
 def log(trainer: pl.Trainer, values: dict[str, Any]) -> None:
-    """Log at the trainer's step, to wandb alone."""
+    """Log at the trainer's step, to wandb only."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_metrics(values, step=trainer.global_step)
 
 
 def table(rows: list[dict[str, Any]]) -> wandb.Table:
-    """Rows that need not have the same keys; the missing are None."""
+    """A table of rows with different keys; missing cells are None."""
     columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[row.get(str(name)) for name in columns] for row in rows]
     return wandb.Table(columns=columns, data=cells)
 
 
 def log_hands(trainer: pl.Trainer, faces: Int[Tensor, "1538 3"], hands: dict[str, Hand]) -> None:
-    """Log the first hand of each batch as a coloured GLB, which wandb copies into the run."""
+    """Log the first hand of each batch as a textured GLB, which wandb copies into the run."""
     with tempfile.TemporaryDirectory() as folder:
         shown = {}
         for key, hand in hands.items():
@@ -137,7 +136,7 @@ def log_hands(trainer: pl.Trainer, faces: Int[Tensor, "1538 3"], hands: dict[str
 
 
 def log_panel(trainer: pl.Trainer, path: Path) -> None:
-    """Log a panel picture that lies in a file."""
+    """Log a panel picture from a file."""
     if wandb_run(trainer) is not None:
         with Image.open(path) as picture:
             log(trainer, {"panels": [wandb.Image(picture)]})
@@ -153,12 +152,12 @@ def artifact_name(path: Path) -> str:
 def log_checkpoint(trainer: pl.Trainer, path: Path, begun_from: str | None = None) -> None:
     """Register a finished checkpoint as an artifact of type ``model``, aliases latest and step-N.
 
-    The file stays where it is: an offline run that is synchronised later uploads it from there.
+    The file is not copied: an offline run uploads it from its path when it is synchronised.
 
     Args:
-        trainer: whose metrics go into the artifact's metadata.
-        path: of the file.
-        begun_from: the checkpoint that the weights began with, for the metadata.
+        trainer: its metrics go into the artifact's metadata.
+        path: the checkpoint's file.
+        begun_from: the checkpoint of the initial weights, for the metadata.
     """
     run = wandb_run(trainer)
     if run is None:
@@ -170,10 +169,10 @@ def log_checkpoint(trainer: pl.Trainer, path: Path, begun_from: str | None = Non
 
 
 def use_checkpoint(trainer: pl.Trainer, name: str) -> None:
-    """Record that the run reads a checkpoint: an edge of the lineage graph, where wandb is online.
+    """Record that the run reads a checkpoint: an edge of wandb's lineage graph if it is online.
 
-    A local file is known there by its content: it is the artifact that its own run logged, if that
-    run is there. Offline runs cannot draw edges; ``inputs`` in their configuration names the file.
+    wandb identifies a local file by its content, as the artifact logged by the run that wrote it.
+    Offline runs have no edges; ``inputs`` in their configuration names the file.
     """
     run = wandb_run(trainer)
     if run is None:

@@ -1,4 +1,4 @@
-"""``metrics.csv``, which an interrupted run goes on with."""
+"""``metrics.csv``, which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ Row = dict[str, str]
 
 
 class MetricsCsv(Logger):
-    """Writes what is logged into ``metrics.csv``, row by row, and the configuration beside it.
+    """Writes metrics into ``metrics.csv``, row by row, and the configuration beside it.
 
-    A row is what was logged at once: ``step`` counts optimizer steps from 0, ``epoch`` passes over
-    the training set; what was not logged then is empty. Every row is in the file at once, so a
-    killed run loses the row of its last step at most. (Lightning's CSVLogger deletes the file of a
-    run that goes on, and holds up to 100 steps back.)
+    A row holds the values logged together: ``step`` counts optimizer steps from 0, ``epoch`` passes
+    over the training set; other cells are empty. Rows are written immediately, so a killed run
+    loses at most the row of its last step. (Lightning's CSVLogger deletes the file of a resumed run
+    and buffers up to 100 steps.)
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self._columns: list[str] = []
-        self._goes_on = False
+        self._resumes = False
 
     @property
     def name(self) -> str:
-        """None: the folder is the run's own."""
+        """Empty: the folder is the run's own."""
         return ""
 
     @property
     def version(self) -> str:
-        """None, as above."""
+        """Empty, as above."""
         return ""
 
     @property
@@ -51,9 +51,9 @@ class MetricsCsv(Logger):
         """The run's folder."""
         return str(self.path.parent)
 
-    def go_on(self) -> None:
-        """Keep what an earlier process logged, up to where this one begins to log."""
-        self._goes_on = True
+    def resume(self) -> None:
+        """Keep the rows of an earlier process up to the step where this one starts to log."""
+        self._resumes = True
 
     @rank_zero_only
     def log_hyperparams(
@@ -65,13 +65,13 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Add a row. The first one starts the file, or cuts off what it and the next replace."""
+        """Add a row. The first one starts the file, or removes the rows that this run repeats."""
         row = {
             name: str(value.item() if isinstance(value, Tensor) else value)
             for name, value in {"epoch": 0, **metrics, "step": step or 0}.items()
         }
         if not self._columns:
-            self._write([*(_before(row, _read(self.path)) if self._goes_on else []), row])
+            self._write([*(_before(row, _read(self.path)) if self._resumes else []), row])
         elif row.keys() <= set(self._columns):
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
@@ -87,7 +87,7 @@ class MetricsCsv(Logger):
 
 
 def _read(path: Path) -> list[Row]:
-    """The rows of a file without the empty values; the last one may be half, and is left out."""
+    """The rows of a file without empty values; an incomplete last line is dropped."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -97,7 +97,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _before(first: Row, rows: Sequence[Row]) -> list[Row]:
-    """The rows before the first that is logged again: a later step, or the same values of it."""
+    """The rows before the first that is logged again: a later step, or equal names of a step."""
     step, values = int(first["step"]), first.keys() - {"epoch", "step"}
     for index, row in enumerate(rows):
         there = int(row["step"])

@@ -1,4 +1,4 @@
-"""Figures of the training itself, for any logger: gradient norms, images per second, memory."""
+"""Telemetry for any logger: gradient norms, images per second, memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 _KB_OR_BYTE = 1 if sys.platform == "darwin" else 1024
-"""What ``ru_maxrss`` counts in."""
+"""Unit of ``ru_maxrss`` in bytes."""
 
 
 class Telemetry(pl.Callback):
-    """Logs, every ``log_every_n_steps``, what is no loss.
+    """Logs learning rate, gradient norms, speed and memory every ``log_every_n_steps`` steps.
 
-    ``learning_rate`` is that of the step; ``gradient/norm`` and ``gradient/<part>`` are L2 norms
-    before clipping, of all parameters and of each part of the network; ``speed/images_per_s``
-    counts the frames of all processes, loading included and validation not; ``memory/process_gb``
-    is the largest that the first process (its loaders not counted) has been, ``memory/gpu_gb`` the
-    most that its tensors took on the GPU.
+    ``learning_rate`` is that of the step. ``gradient/norm`` and ``gradient/<part>`` are L2 norms
+    before clipping, of all parameters and of each part of the network. ``speed/images_per_s``
+    counts the frames of all processes, with loading and without validation.
+    ``memory/process_gb`` is the peak of the first process without its loaders, ``memory/gpu_gb``
+    the peak of its tensors on the GPU.
 
-    The values go to the loggers alone: they differ from run to run, and so are no metrics that a
-    checkpoint or a report should carry.
+    The values go to loggers only. They differ between equal runs, so checkpoints and reports do
+    not record them.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Telemetry(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Take learning rate and norms at the steps that are logged."""
+        """Compute learning rate and norms at the steps that are logged."""
         if trainer.is_global_zero and _is_logged(trainer.global_step + 1, trainer):
             rate = {"learning_rate": float(optimizer.param_groups[0]["lr"])}
             self._values = rate | gradient_norms(pl_module)
@@ -51,9 +51,9 @@ class Telemetry(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count, and log every so often."""
+        """Count frames and seconds; log at the steps that are logged."""
         now = time.perf_counter()
-        if self._since is not None:  # not the first batch: it warms up what the others use
+        if self._since is not None:  # the first batch is a warm-up
             self._frames += batch.index.numel() * trainer.world_size
             self._seconds += now - self._since
         self._since = now
@@ -66,7 +66,7 @@ class Telemetry(pl.Callback):
             self._values, self._frames, self._seconds = {}, 0, 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Do not count what the validation took."""
+        """Leave the time of the validation out of the speed."""
         self._since = None
 
 
@@ -90,7 +90,7 @@ def gradient_norms(module: nn.Module) -> dict[str, float]:
 
 
 def memory_gb(device: torch.device) -> dict[str, float]:
-    """Peak memory of this process, and of its GPU where it has one, in 10^9 bytes."""
+    """Peak memory of this process, and of its GPU if it has one, in 10^9 bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KB_OR_BYTE
     found = {"memory/process_gb": peak / 1e9}
     if device.type == "cuda":

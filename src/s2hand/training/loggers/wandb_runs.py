@@ -1,4 +1,4 @@
-"""Whether wandb stays offline, and how its run is ended; wandb itself is not imported."""
+"""wandb's offline mode and the end of its run, without importing wandb."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlparse
 
 
 def wandb_offline() -> bool:
-    """Whether wandb should stay offline: it was told to, or nobody gave it a key.
+    """Whether wandb should stay offline: by ``WANDB_MODE``, or for lack of a key.
 
-    A key is one in ``WANDB_API_KEY``, or in ``~/.netrc`` for the server in use.
-    ``WANDB_MODE=disabled`` is not offline: wandb then writes nothing at all.
+    The key is ``WANDB_API_KEY``, or that of the server in ``~/.netrc``. ``WANDB_MODE=disabled`` is
+    not offline: wandb then writes nothing.
     """
     mode = os.environ.get("WANDB_MODE")
     if mode:
@@ -25,7 +25,7 @@ def wandb_offline() -> bool:
 
 
 def close_wandb(exit_code: int) -> None:
-    """End the run that wandb has open, if it has one."""
+    """End wandb's open run, if there is one."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.finish(exit_code=exit_code)
