@@ -16,12 +16,14 @@ from PIL import Image
 from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
-from s2hand.cli.predict import choose_device, main, whole_pictures
+from s2hand.cli.predict import main
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import write_detections
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import read_prediction
+from s2hand.files.outputs import MANIFEST
 from s2hand.geometry.camera import project
+from s2hand.prediction.frames import choose_device, whole_pictures
 from s2hand.prediction.inference import frame_stems, predict
 from s2hand.prediction.pictures import FORMATS
 from s2hand.training.build import load
@@ -80,7 +82,7 @@ def predicted(right: Folder, checkpoint: Path, tmp_path_factory: pytest.TempPath
 
 def test_every_frame_has_every_format_and_each_reads_again(predicted: Path, right: Folder) -> None:
     expected = {f"{stem}.{kind}" for stem in "ab" for kind in FORMATS}
-    assert {path.name for path in predicted.iterdir()} == expected
+    assert {path.name for path in predicted.iterdir()} == expected | {MANIFEST}
     npz, plain = read_prediction(predicted / "a.npz"), read_prediction(predicted / "a.json")
     assert npz.keys() == plain.keys()
     for name, value in npz.items():
@@ -174,7 +176,8 @@ def test_frames_without_a_hand_are_predicted_all_the_same(
     assert (
         run_command(main, *arguments, f"detections={tmp_path / 'one.json'}", "formats=[npz]") == 0
     )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npz", "b.npz"]
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {MANIFEST, "a.npz", "b.npz"}
 
 
 def test_every_nth_frame_of_a_video(right: Folder, checkpoint: Path, tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ def test_every_nth_frame_of_a_video(right: Folder, checkpoint: Path, tmp_path: P
     arguments = [f"checkpoint={checkpoint}", f"source={video}", f"out={tmp_path / 'out'}"]
     arguments += [f"detections={tmp_path / 'hand.json'}", "every=2", "batch_size=2"]
     assert run_command(main, *arguments, "sequence=false", "formats=[json,png]") == 0
-    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    files = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != MANIFEST)
     assert files == [f"{n:06d}.{kind}" for n in (0, 2, 4) for kind in ("json", "png")]
     assert read_prediction(tmp_path / "out" / "000004.json")["frames"] == ["000004"]
 
@@ -225,9 +228,10 @@ def test_hostile_file_names_stay_in_the_folder(checkpoint: Path, tmp_path: Path)
     arguments = [f"checkpoint={checkpoint}", f"source={folder.source}", f"out={out}"]
     assert run_command(main, *arguments, "formats=[json,png]") == 0
     written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    written.remove(out / MANIFEST)
     assert len(written) == 2 * len(names)
     assert all(path.parent == out for path in written)
-    frames = {json.loads(path.read_text())["frames"][0] for path in out.glob("*.json")}
+    frames = {json.loads(path.read_text())["frames"][0] for path in out.glob("[!.]*.json")}
     assert frames == set(names)
 
 
@@ -262,7 +266,7 @@ def test_no_two_frames_share_a_file() -> None:
         (["checkpoint={real}", "source={right}", "formats=json"], "formats=json: give a list"),
         (["checkpoint={real}", "source={right}", "batch_size=0"], "batch_size=0: give a whole"),
         (["checkpoint={real}", "source={right}", "every=0"], "every=0"),
-        (["checkpoint={real}", "source={right}", "out={right}"], "is the source"),
+        (["checkpoint={real}", "source={right}", "out={right}"], "a.png would replace the input"),
         (["checkpoint={real}", "source={right}", "detections=none.json"], "none.json: no such"),
         (
             ["checkpoint={real}", "source={right}", "detections={other}"],

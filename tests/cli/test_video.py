@@ -21,6 +21,7 @@ from s2hand.data.detections.files import read_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
 from s2hand.files.locks import own_folder
+from s2hand.files.outputs import MANIFEST
 from s2hand.prediction import video_job as job
 
 QUICK = ("trainer.max_steps=2", "predict.formats=[npz,glb,mp4,preview]", "callbacks.panels=null",
@@ -75,7 +76,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_video_becomes_a_hand_one_can_turn(made: Path) -> None:
     files = {path.name for path in made.iterdir()}
-    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
+    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4", MANIFEST,
                      "summary.json", "stages.json", "index.html", "strip.png"}  # fmt: skip
     assert len(read_track(made / "track.npz")["frames"]) == len(HAND)
     report = json.loads((made / "adapt" / "adapt.json").read_text())

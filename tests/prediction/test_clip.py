@@ -25,6 +25,7 @@ from s2hand.data.frames.dataset import FramesDataset
 from s2hand.data.frames.decode import read_video
 from s2hand.export.codes import read_prediction
 from s2hand.export.track import read_track
+from s2hand.files.outputs import MANIFEST
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
 from s2hand.prediction import clip
@@ -89,6 +90,7 @@ def test_a_video_becomes_one_track_and_its_files(predicted: Path) -> None:
     files = {path.name for path in predicted.iterdir()}
     assert files == {
         "track.npz", "track.json", "overlay.mp4", "preview.mp4", "hand.glb", "hand.bvh", "obj",
+        MANIFEST,
     }  # fmt: skip
     npz, plain = read_track(predicted / "track.npz"), read_track(predicted / "track.json")
     assert npz.keys() == plain.keys() | {"vertices"}
@@ -430,7 +432,7 @@ def test_options_that_cannot_be_name_the_choices(options: dict[str, Any], said: 
     ("arguments", "said"),
     [
         (["formats=json"], "formats=json: give a list"),
-        (["sequence=false", "formats=[mp4]"], "formats=['mp4']: for pictures that stand for"),
+        (["sequence=false", "formats=[mp4]"], "formats=['mp4']: for independent pictures"),
         (["every=0"], "every=0: give a whole number, at least 1"),
         (["device=abacus"], "device=abacus: use auto, cpu or cuda"),
         (["detections=null"], "is a clip: give detections=FILE"),

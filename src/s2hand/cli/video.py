@@ -166,6 +166,7 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for what would fail late."""
     from s2hand.cli.common.overrides import check_names
     from s2hand.files.folders import check_writable
+    from s2hand.files.outputs import Outputs
 
     for path in (options.source, options.out, options.detections):
         if path is not None and "${" in str(path):
@@ -173,10 +174,6 @@ def _check(options: argparse.Namespace) -> None:
                              "rename it")  # fmt: skip
     if not options.source.exists():
         raise FileNotFoundError(f"{options.source}: no such video or folder of pictures")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"{options.out} is a file: give a folder for what comes out")
-    if options.source.is_dir() and options.out.resolve() == options.source.resolve():
-        raise ValueError(f"{options.out} is the source: give another folder for what comes out")
     if options.detections is not None and not options.detections.exists():
         raise FileNotFoundError(f"--detections {options.detections}: no such file or folder")
     if not 0 < options.fov < 180:
@@ -189,6 +186,7 @@ def _check(options: argparse.Namespace) -> None:
         if "=" not in setting:
             raise ValueError(f"{setting!r}: settings of s2hand-adapt are written key=value")
     check_names(options.settings, _ELSEWHERE, "s2hand-video")
+    Outputs(options.out, "video").plan([])  # a file in the place of the folder
     check_writable(options.out)
 
 
