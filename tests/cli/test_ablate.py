@@ -19,10 +19,10 @@ from rich.console import Console
 from torch import nn
 
 from fixtures.runs import compose_config, run_command
-from s2hand.cli import ablate
 from s2hand.cli.ablate import main
 from s2hand.metric.hands import HandMetrics
 from s2hand.model.keypoint_net import Estimate
+from s2hand.studies.ablation import running
 from s2hand.studies.ablation.models import without_branch
 from s2hand.studies.ablation.rows import Change, Finetune, changed_losses, read_changes
 from s2hand.studies.ablation.table import ablation_table
@@ -359,7 +359,7 @@ def test_an_interrupted_study_goes_on(
             raise KeyboardInterrupt
         return {"model": {"error_2d_px": float(len(measured))}}
 
-    monkeypatch.setattr(ablate, "measure", interrupted)
+    monkeypatch.setattr(running, "measure", interrupted)
     assert call(last(smoke_run), tmp_path, "rows=[full,noise_4px]") == 130
     assert not (tmp_path / "ablate" / "noise_4px" / "failed.json").exists()
     assert call(last(smoke_run), tmp_path, "rows=[full,noise_4px]") == 0
@@ -380,7 +380,7 @@ def test_a_row_that_another_process_has_finished_is_left(
             report = {"metrics": {"model": {"error_2d_px": 1.0}}}
             (study.begin(row) / "metrics.json").write_text(json.dumps(report))
 
-    monkeypatch.setattr(ablate, "run_row", run_row)
+    monkeypatch.setattr(running, "run_row", run_row)
     assert call(last(smoke_run), tmp_path, "rows=[full,noise_4px]") == 0
     assert done == ["full"]
 

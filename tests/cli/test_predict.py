@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from s2hand.export.codes import read_prediction
 from s2hand.files.outputs import MANIFEST
 from s2hand.geometry.camera import project
 from s2hand.prediction.frames import choose_device, whole_pictures
-from s2hand.prediction.inference import frame_stems, predict
+from s2hand.prediction.inference import predict
 from s2hand.prediction.pictures import FORMATS
 from s2hand.training.build import load
 from s2hand.types import HandBatch
@@ -235,24 +236,35 @@ def test_hostile_file_names_stay_in_the_folder(checkpoint: Path, tmp_path: Path)
     assert frames == set(names)
 
 
-def test_no_two_frames_share_a_file() -> None:
-    names = [
-        "a.png",
-        "a.jpg",
-        "b.png",
-        "x\\c.png",
-        "y\\c.png",
-        ".png",
-        "",
-        "/etc/passwd",
-        "../../d.png",
-    ]
-    stems = frame_stems(names)
-    assert len(set(stems)) == len(names)
-    assert stems[2] == "b"
-    assert stems[7:] == ["passwd", "d"]
-    assert not any(stem.startswith(".") for stem in stems)
-    assert all(stem and "/" not in stem and "\\" not in stem for stem in stems)
+def test_a_picture_is_not_replaced_by_its_overlay(
+    right: Folder, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, out in (("a.png", "a.png"), ("A.PNG", "A.png")):
+        folder = tmp_path / name
+        folder.mkdir()
+        picture = folder / name
+        shutil.copy(right.source / "a.png", picture)
+        before = picture.read_bytes()
+        arguments = [f"checkpoint={checkpoint}", f"source={picture}", f"out={folder}"]
+        assert run_command(main, *arguments) == 1
+        assert f"{folder / out} would replace the input {picture}" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: before}
+
+
+def test_a_file_that_is_there_is_not_replaced_by_a_default_name(
+    right: Folder, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b.json").write_text("mine")
+    arguments = [f"checkpoint={checkpoint}", f"source={right.source}", f"out={tmp_path}"]
+    assert run_command(main, *arguments, "formats=[json]") == 1
+    assert f"{tmp_path / 'b.json'} exists and was not written" in capsys.readouterr().err
+    assert (tmp_path / "b.json").read_text() == "mine"
+    assert not (tmp_path / "a.json").exists(), "nothing was written"
+    (tmp_path / "b.json").unlink()
+    for formats, files in (("json,npz", {"a.json", "a.npz", "b.json", "b.npz"}),
+                           ("npz", {"a.npz", "b.npz"})):  # fmt: skip
+        assert run_command(main, *arguments, f"formats=[{formats}]") == 0
+        assert {path.name for path in tmp_path.iterdir()} == files | {MANIFEST}
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,61 @@ def test_nothing_of_an_earlier_video_stays_beside_the_hand(
     assert not {"track.json", "hand.bvh", "overlay.mp4", "preview.mp4", "strip.png"} & there
 
 
+def test_files_of_the_user_are_neither_replaced_nor_removed(
+    right: Clip, checkpoint: str, tmp_path: Path, ran: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    source = tmp_path / "overlay.mp4"
+    shutil.copy(right.source, source)
+    clip, before = Clip(source, right.detections, []), source.read_bytes()
+    assert run(clip, tmp_path, checkpoint) == 1
+    assert f"{source} would replace the input {source}" in capsys.readouterr().err
+    for name in ("index.html", "strip.png", "summary.json", "stages.json", "hand.glb"):
+        out = tmp_path / name.replace(".", "-")
+        out.mkdir()
+        (out / name).write_text("mine")
+        assert run(right, out, checkpoint) == 1
+        assert f"{out / name} exists and" in capsys.readouterr().err
+        assert {path.name for path in out.iterdir()} == {name}
+        assert (out / name).read_text() == "mine"
+    assert ran == []
+    arguments = [str(source), str(tmp_path), "--detections", str(right.detections), "--no-adapt"]
+    fewer = [a for a in QUICK if not a.startswith("predict")] + ["predict.formats=[npz,glb]"]
+    assert main([*arguments, "--checkpoint", checkpoint, *fewer]) == 0
+    assert source.read_bytes() == before
+    assert read_track(tmp_path / "track.npz")["frames"]
+
+
+def test_the_checkpoint_to_start_from_is_not_replaced(
+    right: Clip, copy: Path, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copy / "adapt" / "checkpoints" / "last.ckpt"
+    assert run(right, copy, str(checkpoint)) == 1
+    assert f"{checkpoint} would replace the input {checkpoint}" in capsys.readouterr().err
+    assert run(right, copy, str(checkpoint), "--no-adapt") == 0
+    assert ran == [], "the track is of this checkpoint"
+
+
+def test_a_changed_file_is_kept_under_another_name(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    (copy / "hand.glb").write_bytes(b"mine")
+    assert run(right, copy, checkpoint) == 0
+    assert ran[0] == "predict"
+    assert (copy / "hand.changed-1.glb").read_bytes() == b"mine"
+    assert (copy / "hand.glb").read_bytes() != b"mine"
+
+
+def test_a_folder_of_a_version_without_manifests_is_brought_up_to_date(
+    right: Clip, checkpoint: str, copy: Path
+) -> None:
+    (copy / MANIFEST).unlink()
+    (copy / "hand.bvh").write_text("mine")
+    assert run(right, copy, checkpoint, "--smooth", "2") == 0
+    assert read_track(copy / "track.npz")["smooth_sigma"] == 2
+    assert (copy / "hand.bvh").read_text() == "mine"
+
+
 @pytest.fixture
 def detected(right: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The models that detection is called with; it finds the clip's hand."""

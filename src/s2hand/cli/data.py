@@ -14,6 +14,7 @@ from s2hand.cli.data_check import EXAMPLES, add_check, add_track
 from s2hand.cli.data_pack import add_pack
 from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.files.errors import EXPECTED, ended
+from s2hand.files.outputs import InputFolder, check_file
 
 _EPILOG = f"""\
 examples:
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def convert(options: argparse.Namespace, console: Console) -> int:
     """Any detection format to ours."""
+    check_file(options.output, [InputFolder(options.detections, {".json"}, recursive=True)])
     found = read_detections(options.detections, options.side, options.track)
     size = tuple(options.image_size) if options.image_size else found.image_size
     write_detections(options.output, replace(found, side=options.side, image_size=size))

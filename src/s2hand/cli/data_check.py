@@ -13,9 +13,10 @@ from rich.table import Table
 from s2hand.data.base import HandDataset
 from s2hand.data.contact_sheet import write_contact_sheet
 from s2hand.data.frames.dataset import BEHIND_DAMAGE, FramesDataset
-from s2hand.data.frames.sources import Pictures, read_image
+from s2hand.data.frames.sources import IMAGE_SUFFIXES, Pictures, read_image
 from s2hand.data.recorded.formats import FORMATS, FOV_DEG
 from s2hand.data.shards.packed import PackedDataset
+from s2hand.files.outputs import Input, InputFolder, check_file
 from s2hand.files.progress import progress
 
 EXAMPLES = "\n".join(
@@ -32,6 +33,7 @@ EXAMPLES = "\n".join(
 
 def check_frames(options: argparse.Namespace, console: Console) -> int:
     """Own pictures or video."""
+    _check_sheet(options, [InputFolder(options.source, IMAGE_SUFFIXES), options.detections])
     unreadable = {}
     if options.source.is_dir():
         pictures = Pictures(options.source).files
@@ -54,12 +56,14 @@ def check_published(options: argparse.Namespace, console: Console) -> int:
     chosen = {name: getattr(options, name) for name in options.of_dataset}
     dataset = FORMATS[options.format].make(options.root, options.detections, **chosen)
     files = [dataset.path(i) for i in range(len(dataset))]
+    _check_sheet(options, [options.detections, *files])
     unreadable = _unreadable(files, dataset.picture)
     return _report(options, console, dataset, dataset.reasons, files, unreadable)
 
 
 def check_packed(options: argparse.Namespace, console: Console) -> int:
     """A packed set: every shard, and every frame against its checksum."""
+    _check_sheet(options, [InputFolder(Path(options.source), {".json", ".tar"})])
     dataset = PackedDataset(options.source)
     dataset.prepare()
     names = [Path(name) for name in dataset.names]
@@ -70,6 +74,11 @@ def check_packed(options: argparse.Namespace, console: Console) -> int:
         except (ValueError, OSError) as error:
             damaged[name] = str(error)
     return _report(options, console, dataset, {}, names, damaged)
+
+
+def _check_sheet(options: argparse.Namespace, inputs: Sequence[Input]) -> None:
+    if options.contact_sheet:
+        check_file(options.contact_sheet, inputs)
 
 
 def _unreadable(files: Sequence[Path], read: Callable[[int], object]) -> dict[Path, str]:

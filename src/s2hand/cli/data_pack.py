@@ -18,6 +18,7 @@ from s2hand.data.shards.format import INDEX
 from s2hand.data.shards.packed import PackedDataset
 from s2hand.data.shards.packing import SHARD_BYTES, describe, pack
 from s2hand.files.errors import message
+from s2hand.files.outputs import Outputs
 
 SPLITS = ("train", "val", "test")
 
@@ -59,7 +60,15 @@ def run_pack(options: argparse.Namespace, console: Console) -> int:
             if data.makers[split] is None:
                 raise ValueError(f"this data configuration has no {split} set")
             OmegaConf.to_container(cfg.data[split], resolve=True, throw_on_missing=True)
-            _pack_split(options, console, data.dataset(split), options.output / split)
+        # Every folder is checked before the first set is written.
+        Outputs(options.output, "pack").plan([])
+        sets = {options.output / split: data.dataset(split) for split in splits}
+        done = {folder: packed_before(s, folder, not options.png) for folder, s in sets.items()}
+        for folder, dataset in sets.items():
+            if done[folder]:
+                console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
+            else:
+                _pack_set(options, console, dataset, folder)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(message(error)) from error
     return 0
@@ -98,12 +107,9 @@ def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
     return True
 
 
-def _pack_split(
+def _pack_set(
     options: argparse.Namespace, console: Console, dataset: HandDataset, folder: Path
 ) -> None:
-    if packed_before(dataset, folder, not options.png):
-        console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
-        return
     index = pack(dataset, folder, not options.png, options.shard_mb * 2**20, options.workers)
     console.print(
         f"{folder}: {len(index.names)} frames, {len(index.shards)} shards, "

@@ -15,7 +15,9 @@ from s2hand.export.charts import shortened
 from s2hand.files.atomic import atomic_path
 from s2hand.files.consoles import has_room
 from s2hand.files.errors import EXPECTED, ended
+from s2hand.files.outputs import Outputs
 from s2hand.studies.comparison import SPLITS, Comparison, compare
+from s2hand.studies.runs import FILES
 
 _DESCRIPTION = """\
 Compare the runs of a study: mean ± standard deviation over seeds, the best row marked.
@@ -58,10 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         texts = {out: report.markdown()}
         if report.rows:
             texts[out.with_suffix(".csv")] = report.csv()
-            report.draw(out.with_suffix(".png"))
-        for path, text in texts.items():
-            with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        pictures = [out.with_suffix(".png")] if report.rows else []
+        read = [run.folder / name for run in report.runs for name in FILES]
+        outputs = Outputs(out.parent, f"sweep-report {out.name}", read)
+        outputs.plan((p.name for p in [*texts, *pictures]), lambda path: path == options.out)
+        with outputs:
+            for path, text in texts.items():
+                with atomic_path(path) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+            for path in pictures:
+                report.draw(path)
     except (KeyboardInterrupt, *EXPECTED) as error:
         return ended(error)
     beside = " (.csv and .png beside it)" if report.rows else ""

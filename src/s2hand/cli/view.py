@@ -49,8 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(options: argparse.Namespace, console: Console) -> None:
+    from s2hand.files.outputs import check_file
     from s2hand.view.page import write_viewer
+    from s2hand.view.recording import KNOWN_FILES
 
+    check_file(options.html, [options.folder / name for name in KNOWN_FILES])
     path = write_viewer(options.html, options.folder, options.folder.resolve().name)
     console.print(f"page: [bold]{escape(str(path))}[/], {path.stat().st_size / 1e6:.1f} MB")
 
