@@ -176,7 +176,7 @@ def test_what_stops_it_loses_no_stage(
         assert run(right, tmp_path, checkpoint) == code
     said = capsys.readouterr().err
     assert words in said
-    assert said.endswith(f"kept in {tmp_path}: adapt; the same command goes on with predict\n")
+    assert said.endswith(f"kept in {tmp_path}: adapt; the same command resumes with predict\n")
     assert ran == ["adapt"]
     ran.clear()
     assert run(right, tmp_path, checkpoint) == 0

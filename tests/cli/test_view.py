@@ -70,7 +70,7 @@ def test_it_says_who_else_can_see_it(
     assert "warning" not in capsys.readouterr().out
     assert main([str(folder), "--port", "0", "--host", "0.0.0.0"]) == 0
     said = capsys.readouterr().out
-    assert "warning: whoever can reach 0.0.0.0 sees this hand and its video" in said
+    assert "warning: anyone who can reach 0.0.0.0 sees this hand and its video" in said
     assert "open http://0.0.0.0:" in said
 
 

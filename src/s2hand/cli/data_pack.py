@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 
 def add_pack(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``pack``."""
+    """Add the arguments of ``pack``."""
     parser.add_argument("output", type=Path, help="folder; each set becomes a folder in it")
     parser.add_argument(
         "overrides",
@@ -33,7 +33,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
         help="the data of s2hand-train: data=freihand dataset.root=... dataset.detections=...",
     )
     parser.add_argument(
-        "--split", nargs="+", choices=SPLITS, help="which sets; by default all that data has"
+        "--split", nargs="+", choices=SPLITS, help="which sets; default: all that data has"
     )
     parser.add_argument("--png", action="store_true", help="smaller shards, slower to read")
     parser.add_argument(
@@ -46,7 +46,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
 
 def run_pack(options: argparse.Namespace, console: Console) -> int:
     """Pack the sets of a configuration of ``s2hand-train``."""
-    from s2hand.training.build import make_frames  # loads Lightning, which --help does without
+    from s2hand.training.build import make_frames  # loads Lightning, which --help does not need
 
     try:
         cfg = compose_data(options.overrides)
@@ -87,7 +87,7 @@ def compose_data(overrides: list[str]) -> DictConfig:
 
 
 def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
-    """Whether the folder holds this very dataset; False if it does not exist.
+    """Whether the folder holds this dataset; False if it does not exist.
 
     Raises:
         ValueError: if the folder holds anything else.
@@ -95,7 +95,7 @@ def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
     if not folder.exists():
         return False
     if not (folder / INDEX).is_file():
-        raise ValueError(f"{folder} exists and holds no packed set: choose another folder")
+        raise ValueError(f"{folder} exists and does not hold a packed set: choose another folder")
     found = PackedDataset(folder)
     found.prepare()
     described = replace(found.index, shards=[], offsets=[], lengths=[], crc32=[])

@@ -13,7 +13,7 @@ from s2hand.hand.model_file import Side, is_converted, load_hand_model, save_han
 
 _DESCRIPTION = """\
 Convert MANO_RIGHT.pkl or MANO_LEFT.pkl to .npz, without chumpy and without running
-anything that the file names. Do it once; then train and predict with
+any code that the file names. Convert once; then train and predict with
 
   MANO_PATH=models/MANO_RIGHT.npz s2hand-train hand=mano
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Convert one file; 0, or 1 with the reason on stderr and nothing written."""
+    """Convert one file; returns 0, or 1 with the reason on stderr and nothing written."""
     args = _parser().parse_args(arguments)
     output = args.output or args.path.with_suffix(".npz")
     side: Side = args.side or ("left" if "left" in args.path.stem.lower() else "right")

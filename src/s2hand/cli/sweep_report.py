@@ -1,4 +1,4 @@
-"""``s2hand-sweep-report``: what came of a study, from the files of its runs alone."""
+"""``s2hand-sweep-report``: the results of a study, read from the files of its runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _DESCRIPTION = """\
 Compare the runs of a study: mean ± standard deviation over seeds, the best row marked.
 
 It reads .hydra/overrides.yaml, metrics.json (which s2hand-evaluate writes), train.json and
-failed.json of every folder below STUDY, and writes a Markdown table, the same as CSV, and a PNG
-of parallel coordinates and bars. Runs that failed or have not finished are named.
+failed.json of every folder below STUDY. It writes a Markdown table, the same table as CSV, and a
+PNG of parallel coordinates and bars. Failed and unfinished runs are named.
 """
 _EPILOG = "example: s2hand-sweep-report runs/synthetic_image --metric pa_mpjpe_mm error_2d_px"
 
@@ -48,13 +48,13 @@ def show(report: Comparison, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print and write the report; 0, or 1 with the reason on stderr."""
+    """Print and write the report; returns 0, or 1 with the reason on stderr."""
     options = _parser().parse_args(arguments)
     console = Console(highlight=False)
     out: Path = options.out or options.study / "report.md"
     try:
         if out.suffix != ".md":
-            raise ValueError(f"--out {out}: the report is Markdown, give it a name ending in .md")
+            raise ValueError(f"--out {out}: the report is Markdown, give a name ending in .md")
         report = compare(options.study, options.metric, options.split)
         show(report, console)
         texts = {out: report.markdown()}

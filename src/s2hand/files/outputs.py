@@ -1,9 +1,9 @@
 """Output files: all planned before the first is written, none in the place of a user's file.
 
 A folder of results holds a manifest, ``.s2hand-outputs.json``, that lists what each command wrote
-there, with size and time. A later run replaces or removes only what the manifest lists and nobody
-has changed since. Every command writes through :class:`Outputs` (several files in a folder) or
-:func:`check_file` (one file that the user may name).
+there, with size and time. A later run replaces or removes only files that the manifest lists and
+that were not changed since. Every command writes through :class:`Outputs` (several files in a
+folder) or :func:`check_file` (one file that the user may name).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Outputs:
 
     A context manager: entering it writes the manifest with every planned file, leaving it completes
     the manifest. Where the block ends without an error, files of the same writer's earlier runs
-    that this one did not plan are removed, if nobody changed them. An interrupted run may be
+    that this one did not plan are removed, unless they were changed. An interrupted run may be
     repeated.
 
     Args:
@@ -158,8 +158,8 @@ class Outputs:
 
         Args:
             names: paths in the folder, with ``/``.
-            recognised: whether an existing file that no manifest lists is an earlier result all the
-                same, for folders of versions without manifests.
+            recognised: whether an existing file that no manifest lists is an earlier result, for
+                folders of versions without manifests.
 
         Raises:
             ValueError: one of them is an input, is planned twice, exists and was not written by
@@ -206,7 +206,7 @@ class Outputs:
         self._write()
 
     def changed(self, names: Iterable[str]) -> list[str]:
-        """The files that the manifest lists and that somebody changed since."""
+        """The files that the manifest lists and that were changed since."""
         listed = self._listed()
         there = (name for name in names if name in listed and _stamp(self.folder / name))
         return [name for name in there if not self._is_ours(name, listed)]

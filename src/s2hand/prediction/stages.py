@@ -94,7 +94,7 @@ class Stages:
         if self.running is None or not self.seconds:
             return ""
         kept = f"\nkept in {self.folder}: {', '.join(self.seconds)}"
-        return f"{kept}; the same command goes on with {self.running}" if goes_on else kept
+        return f"{kept}; the same command resumes with {self.running}" if goes_on else kept
 
     def unchanged(self) -> list[str]:
         """The recorded files that are still as their stage wrote them."""

@@ -137,7 +137,7 @@ class VideoJob:
             Outputs(self.out, writer).adopt(name for name in names if name in files)
 
     def _outputs(self, writer: str, cfg: DictConfig, names: Sequence[str]) -> Outputs:
-        """The outputs of a stage; files that somebody changed are renamed, not replaced."""
+        """The outputs of a stage; a changed file is renamed, not replaced."""
         outputs = Outputs(self.out, writer, self._inputs(cfg))
         for name in outputs.changed(names):
             kept = outputs.set_aside(name)
