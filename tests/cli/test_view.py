@@ -78,7 +78,7 @@ def test_help_says_who_could_speak_to_it(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "does not check which page of a browser speaks to it" in said
+    assert "does not check which page of a browser connects to it" in said
     assert "any other page that is open in a browser of this machine could" in said
     assert "It listens to this machine alone unless --host says otherwise" in said
 
