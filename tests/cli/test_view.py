@@ -80,7 +80,7 @@ def test_help_says_who_could_speak_to_it(capsys: pytest.CaptureFixture[str]) -> 
     said = " ".join(capsys.readouterr().out.split())
     assert "does not check which page of a browser connects to it" in said
     assert "any other page that is open in a browser of this machine could" in said
-    assert "It listens to this machine alone unless --host says otherwise" in said
+    assert "from this machine only, unless --host gives another address" in said
 
 
 def test_ctrl_c_while_a_page_is_written_is_a_message(
