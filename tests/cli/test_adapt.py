@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 import s2hand
+from fixtures.clips import write_clip
 from fixtures.runs import compose_config, run_command
+from s2hand.cli import adapt as cli_adapt
 from s2hand.cli import evaluate
 from s2hand.cli.adapt import main
 from s2hand.cli.common.app import quiet_libraries
@@ -194,6 +197,26 @@ def test_what_cannot_be_adapted_is_said(
     one = ("data.train.dataset.frames_per_sequence=1", "data.test.dataset.frames_per_sequence=1")
     assert "for single frames set window=image" in complaint(*SMALL, *one)
     assert not (tmp_path / "adapt.json").exists()
+
+
+def test_files_of_the_user_are_found_before_anything_is_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip")
+    source = tmp_path / "overlay.mp4"
+    shutil.copy(clip.source, source)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"mine")
+    monkeypatch.delattr(cli_adapt, "adapt")
+    arguments = [f"source={source}", f"detections={clip.detections}", f"out={tmp_path}"]
+    for more, file in (([], source), (["checkpoint={}"], tmp_path / "checkpoints" / "last.ckpt")):
+        more = [text.format(file) for text in more]
+        assert run_command(main, *arguments, *more) == 1
+        assert f"{file} would replace the input {file}" in capsys.readouterr().err
+    source.rename(tmp_path / "hand.glb")
+    arguments[0] = f"source={clip.source}"
+    assert run_command(main, *arguments) == 1
+    assert f"{tmp_path / 'hand.glb'} exists and was not written" in capsys.readouterr().err
 
 
 def test_a_setting_of_the_dataset_that_is_read_may_be_given_with_a_plus() -> None:

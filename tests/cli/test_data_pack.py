@@ -211,7 +211,7 @@ def test_a_folder_of_something_else_is_refused(
 ) -> None:
     (tmp_path / "train").mkdir()
     assert main(["pack", str(tmp_path), *SMOKE, "--split", "train"]) == 1
-    assert "train exists and holds no packed set" in capsys.readouterr().err
+    assert "train exists and does not hold a packed set" in capsys.readouterr().err
 
 
 def test_check_finds_every_damaged_frame(

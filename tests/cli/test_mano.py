@@ -70,8 +70,19 @@ def test_a_missing_file_says_where_to_get_it(tmp_path, capsys):
     assert "https://mano.is.tue.mpg.de" in capsys.readouterr().err
 
 
+def test_only_an_earlier_conversion_is_replaced_unasked(mano_file, capsys):
+    npz = mano_file.with_suffix(".npz")
+    npz.write_bytes(b"mine")
+    assert main([str(mano_file)]) == 1
+    assert f"{npz} exists and is not an earlier result" in capsys.readouterr().err
+    assert npz.read_bytes() == b"mine"
+    assert main([str(mano_file), "-o", str(npz)]) == 0, "named by the user"
+    assert main([str(mano_file)]) == 0
+
+
 @pytest.mark.parametrize(
-    ("output", "reason"), [("hand.pkl", "the result is a .npz"), ("same", "is the input itself")]
+    ("output", "reason"),
+    [("hand.pkl", "the result is a .npz"), ("same", "MANO_RIGHT.npz would replace the input")],
 )
 def test_outputs_that_cannot_be_are_refused(mano_file, capsys, output, reason):
     assert main([str(mano_file)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from PIL import Image
 from fixtures.hands import open_hands, pictures
 from fixtures.runs import run_command
 from fixtures.video import write_video
-from s2hand.cli.predict import choose_device, main, whole_pictures
+from s2hand.cli.predict import main
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import write_detections
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import read_prediction
+from s2hand.files.outputs import MANIFEST
 from s2hand.geometry.camera import project
-from s2hand.prediction.inference import frame_stems, predict
+from s2hand.prediction.frames import choose_device, whole_pictures
+from s2hand.prediction.inference import predict
 from s2hand.prediction.pictures import FORMATS
 from s2hand.training.build import load
 from s2hand.types import HandBatch
@@ -80,7 +83,7 @@ def predicted(right: Folder, checkpoint: Path, tmp_path_factory: pytest.TempPath
 
 def test_every_frame_has_every_format_and_each_reads_again(predicted: Path, right: Folder) -> None:
     expected = {f"{stem}.{kind}" for stem in "ab" for kind in FORMATS}
-    assert {path.name for path in predicted.iterdir()} == expected
+    assert {path.name for path in predicted.iterdir()} == expected | {MANIFEST}
     npz, plain = read_prediction(predicted / "a.npz"), read_prediction(predicted / "a.json")
     assert npz.keys() == plain.keys()
     for name, value in npz.items():
@@ -174,7 +177,8 @@ def test_frames_without_a_hand_are_predicted_all_the_same(
     assert (
         run_command(main, *arguments, f"detections={tmp_path / 'one.json'}", "formats=[npz]") == 0
     )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.npz", "b.npz"]
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {MANIFEST, "a.npz", "b.npz"}
 
 
 def test_every_nth_frame_of_a_video(right: Folder, checkpoint: Path, tmp_path: Path) -> None:
@@ -185,7 +189,7 @@ def test_every_nth_frame_of_a_video(right: Folder, checkpoint: Path, tmp_path: P
     arguments = [f"checkpoint={checkpoint}", f"source={video}", f"out={tmp_path / 'out'}"]
     arguments += [f"detections={tmp_path / 'hand.json'}", "every=2", "batch_size=2"]
     assert run_command(main, *arguments, "sequence=false", "formats=[json,png]") == 0
-    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    files = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != MANIFEST)
     assert files == [f"{n:06d}.{kind}" for n in (0, 2, 4) for kind in ("json", "png")]
     assert read_prediction(tmp_path / "out" / "000004.json")["frames"] == ["000004"]
 
@@ -225,30 +229,42 @@ def test_hostile_file_names_stay_in_the_folder(checkpoint: Path, tmp_path: Path)
     arguments = [f"checkpoint={checkpoint}", f"source={folder.source}", f"out={out}"]
     assert run_command(main, *arguments, "formats=[json,png]") == 0
     written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    written.remove(out / MANIFEST)
     assert len(written) == 2 * len(names)
     assert all(path.parent == out for path in written)
-    frames = {json.loads(path.read_text())["frames"][0] for path in out.glob("*.json")}
+    frames = {json.loads(path.read_text())["frames"][0] for path in out.glob("[!.]*.json")}
     assert frames == set(names)
 
 
-def test_no_two_frames_share_a_file() -> None:
-    names = [
-        "a.png",
-        "a.jpg",
-        "b.png",
-        "x\\c.png",
-        "y\\c.png",
-        ".png",
-        "",
-        "/etc/passwd",
-        "../../d.png",
-    ]
-    stems = frame_stems(names)
-    assert len(set(stems)) == len(names)
-    assert stems[2] == "b"
-    assert stems[7:] == ["passwd", "d"]
-    assert not any(stem.startswith(".") for stem in stems)
-    assert all(stem and "/" not in stem and "\\" not in stem for stem in stems)
+def test_a_picture_is_not_replaced_by_its_overlay(
+    right: Folder, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, out in (("a.png", "a.png"), ("A.PNG", "A.png")):
+        folder = tmp_path / name
+        folder.mkdir()
+        picture = folder / name
+        shutil.copy(right.source / "a.png", picture)
+        before = picture.read_bytes()
+        arguments = [f"checkpoint={checkpoint}", f"source={picture}", f"out={folder}"]
+        assert run_command(main, *arguments) == 1
+        assert f"{folder / out} would replace the input {picture}" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: before}
+
+
+def test_a_file_that_is_there_is_not_replaced_by_a_default_name(
+    right: Folder, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b.json").write_text("mine")
+    arguments = [f"checkpoint={checkpoint}", f"source={right.source}", f"out={tmp_path}"]
+    assert run_command(main, *arguments, "formats=[json]") == 1
+    assert f"{tmp_path / 'b.json'} exists and was not written" in capsys.readouterr().err
+    assert (tmp_path / "b.json").read_text() == "mine"
+    assert not (tmp_path / "a.json").exists(), "nothing was written"
+    (tmp_path / "b.json").unlink()
+    for formats, files in (("json,npz", {"a.json", "a.npz", "b.json", "b.npz"}),
+                           ("npz", {"a.npz", "b.npz"})):  # fmt: skip
+        assert run_command(main, *arguments, f"formats=[{formats}]") == 0
+        assert {path.name for path in tmp_path.iterdir()} == files | {MANIFEST}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +278,7 @@ def test_no_two_frames_share_a_file() -> None:
         (["checkpoint={real}", "source={right}", "formats=json"], "formats=json: give a list"),
         (["checkpoint={real}", "source={right}", "batch_size=0"], "batch_size=0: give a whole"),
         (["checkpoint={real}", "source={right}", "every=0"], "every=0"),
-        (["checkpoint={real}", "source={right}", "out={right}"], "is the source"),
+        (["checkpoint={real}", "source={right}", "out={right}"], "a.png would replace the input"),
         (["checkpoint={real}", "source={right}", "detections=none.json"], "none.json: no such"),
         (
             ["checkpoint={real}", "source={right}", "detections={other}"],

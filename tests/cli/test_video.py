@@ -21,6 +21,7 @@ from s2hand.data.detections.files import read_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
 from s2hand.export.track import read_track
 from s2hand.files.locks import lock_folder
+from s2hand.files.outputs import MANIFEST
 from s2hand.prediction import video_job as job
 
 QUICK = ("trainer.max_steps=2", "predict.formats=[npz,glb,mp4,preview]", "callbacks.panels=null",
@@ -75,7 +76,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_video_becomes_a_hand_one_can_turn(made: Path) -> None:
     files = {path.name for path in made.iterdir()}
-    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4",
+    assert files == {"adapt", "track.npz", "hand.glb", "overlay.mp4", "preview.mp4", MANIFEST,
                      "summary.json", "stages.json", "index.html", "strip.png"}  # fmt: skip
     assert len(read_track(made / "track.npz")["frames"]) == len(HAND)
     report = json.loads((made / "adapt" / "adapt.json").read_text())
@@ -175,7 +176,7 @@ def test_what_stops_it_loses_no_stage(
         assert run(right, tmp_path, checkpoint) == code
     said = capsys.readouterr().err
     assert words in said
-    assert said.endswith(f"kept in {tmp_path}: adapt; the same command goes on with predict\n")
+    assert said.endswith(f"kept in {tmp_path}: adapt; the same command resumes with predict\n")
     assert ran == ["adapt"]
     ran.clear()
     assert run(right, tmp_path, checkpoint) == 0
@@ -284,6 +285,61 @@ def test_nothing_of_an_earlier_video_stays_beside_the_hand(
     there = {path.name for path in copy.iterdir()}
     assert {"track.npz", "hand.glb", "index.html"} <= there
     assert not {"track.json", "hand.bvh", "overlay.mp4", "preview.mp4", "strip.png"} & there
+
+
+def test_files_of_the_user_are_neither_replaced_nor_removed(
+    right: Clip, checkpoint: str, tmp_path: Path, ran: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    source = tmp_path / "overlay.mp4"
+    shutil.copy(right.source, source)
+    clip, before = Clip(source, right.detections, []), source.read_bytes()
+    assert run(clip, tmp_path, checkpoint) == 1
+    assert f"{source} would replace the input {source}" in capsys.readouterr().err
+    for name in ("index.html", "strip.png", "summary.json", "stages.json", "hand.glb"):
+        out = tmp_path / name.replace(".", "-")
+        out.mkdir()
+        (out / name).write_text("mine")
+        assert run(right, out, checkpoint) == 1
+        assert f"{out / name} exists and" in capsys.readouterr().err
+        assert {path.name for path in out.iterdir()} == {name}
+        assert (out / name).read_text() == "mine"
+    assert ran == []
+    arguments = [str(source), str(tmp_path), "--detections", str(right.detections), "--no-adapt"]
+    fewer = [a for a in QUICK if not a.startswith("predict")] + ["predict.formats=[npz,glb]"]
+    assert main([*arguments, "--checkpoint", checkpoint, *fewer]) == 0
+    assert source.read_bytes() == before
+    assert read_track(tmp_path / "track.npz")["frames"]
+
+
+def test_the_checkpoint_to_start_from_is_not_replaced(
+    right: Clip, copy: Path, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copy / "adapt" / "checkpoints" / "last.ckpt"
+    assert run(right, copy, str(checkpoint)) == 1
+    assert f"{checkpoint} would replace the input {checkpoint}" in capsys.readouterr().err
+    assert run(right, copy, str(checkpoint), "--no-adapt") == 0
+    assert ran == [], "the track is of this checkpoint"
+
+
+def test_a_changed_file_is_kept_under_another_name(
+    right: Clip, checkpoint: str, copy: Path, ran: list[str]
+) -> None:
+    (copy / "hand.glb").write_bytes(b"mine")
+    assert run(right, copy, checkpoint) == 0
+    assert ran[0] == "predict"
+    assert (copy / "hand.changed-1.glb").read_bytes() == b"mine"
+    assert (copy / "hand.glb").read_bytes() != b"mine"
+
+
+def test_a_folder_of_a_version_without_manifests_is_brought_up_to_date(
+    right: Clip, checkpoint: str, copy: Path
+) -> None:
+    (copy / MANIFEST).unlink()
+    (copy / "hand.bvh").write_text("mine")
+    assert run(right, copy, checkpoint, "--smooth", "2") == 0
+    assert read_track(copy / "track.npz")["smooth_sigma"] == 2
+    assert (copy / "hand.bvh").read_text() == "mine"
 
 
 @pytest.fixture

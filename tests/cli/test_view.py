@@ -70,7 +70,7 @@ def test_it_says_who_else_can_see_it(
     assert "warning" not in capsys.readouterr().out
     assert main([str(folder), "--port", "0", "--host", "0.0.0.0"]) == 0
     said = capsys.readouterr().out
-    assert "warning: whoever can reach 0.0.0.0 sees this hand and its video" in said
+    assert "warning: anyone who can reach 0.0.0.0 sees this hand and its video" in said
     assert "open http://0.0.0.0:" in said
 
 
@@ -78,9 +78,9 @@ def test_help_says_who_could_speak_to_it(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "does not check which page of a browser speaks to it" in said
+    assert "does not check which page of a browser connects to it" in said
     assert "any other page that is open in a browser of this machine could" in said
-    assert "It listens to this machine alone unless --host says otherwise" in said
+    assert "from this machine only, unless --host gives another address" in said
 
 
 def test_ctrl_c_while_a_page_is_written_is_a_message(

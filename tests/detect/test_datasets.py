@@ -127,7 +127,7 @@ def test_it_goes_on_where_it_was_stopped(
     command = ["--dataset", "ho3d", str(root), "-o", str(out)]
     detector.stop_after = 5
     assert main(command) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert not out.exists()
     notes = next(tmp_path.glob(".found.json.*.lines"))
     with notes.open("a") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from s2hand.data.frames.dataset import FramesDataset
 from s2hand.data.frames.decode import read_video
 from s2hand.export.codes import read_prediction
 from s2hand.export.track import read_track
+from s2hand.files.outputs import MANIFEST
 from s2hand.geometry.camera import project
+from s2hand.geometry.skeleton import JointConvention
 from s2hand.hand.mano import ManoHead
 from s2hand.prediction import clip
 from s2hand.prediction.clip import ClipOptions, check_options, predict_track
@@ -89,6 +92,7 @@ def test_a_video_becomes_one_track_and_its_files(predicted: Path) -> None:
     files = {path.name for path in predicted.iterdir()}
     assert files == {
         "track.npz", "track.json", "overlay.mp4", "preview.mp4", "hand.glb", "hand.bvh", "obj",
+        MANIFEST,
     }  # fmt: skip
     npz, plain = read_track(predicted / "track.npz"), read_track(predicted / "track.json")
     assert npz.keys() == plain.keys() | {"vertices"}
@@ -346,6 +350,66 @@ def test_refined_frames_are_fused_too(right: Clip, module: S2Hand, tmp_path: Pat
     assert refined.error_2d_mean_px < plain.error_2d_mean_px
 
 
+# What the user has in the folder
+
+
+@pytest.mark.parametrize("formats", ["[npz]", "[npz,mp4]"])
+def test_a_clip_named_as_an_output_is_neither_removed_nor_replaced(
+    formats: str, right: Clip, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "overlay.mp4"
+    shutil.copy(right.source, source)
+    before = source.read_bytes()
+    code = run(checkpoint, Clip(source, right.detections, []), tmp_path, f"formats={formats}")
+    assert code == int("mp4" in formats)
+    if code:
+        assert f"{source} would replace the input {source}" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    assert (tmp_path / "track.npz").exists() == (code == 0)
+
+
+def test_files_named_as_outputs_stay(right: Clip, module: S2Hand, tmp_path: Path) -> None:
+    mine = ["preview.mp4", "hand.glb", "hand.bvh", "track.json", "obj/mine.obj"]
+    (tmp_path / "obj").mkdir()
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    predict_track(module, right.dataset(), tmp_path, ClipOptions(formats=["npz", "obj"]))
+    for kind, name in (("preview", "preview.mp4"), ("glb", "hand.glb"), ("bvh", "hand.bvh")):
+        with pytest.raises(ValueError, match=rf"{name} exists and was not written by"):
+            predict_track(module, right.dataset(), tmp_path, ClipOptions(formats=["npz", kind]))
+    assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
+
+
+def test_frames_of_an_earlier_prediction_do_not_stay(
+    right: Clip, module: S2Hand, tmp_path: Path
+) -> None:
+    kinds = ["obj", "ply", "png"]
+    for every, stems in ((1, HAND), (3, [3, 6])):
+        dataset = right.dataset(every=every)
+        predict_track(module, dataset, tmp_path, ClipOptions(formats=kinds))
+        for kind in kinds:
+            found = sorted(int(path.stem) for path in (tmp_path / kind).iterdir())
+            assert found == stems
+    predict_track(module, right.dataset(), tmp_path, ClipOptions(formats=["npz"]))
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, "track.npz"}
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_fingertips_are_those_of_the_side(
+    side: str, right: Clip, left: Clip, checkpoint: Path, tmp_path: Path
+) -> None:
+    """In manopth's convention the middle finger's tip is another vertex on left hands."""
+    module = load(checkpoint)
+    module.reconstructor.hand.convention = JointConvention.preset("manopth")
+    dataset = (left if side == "left" else right).dataset(side=side)
+    predict_track(module, dataset, tmp_path, ClipOptions(formats=["npz", "bvh"]))
+    track = read_track(tmp_path / "track.npz")
+    tip, other = (445, 444) if side == "left" else (444, 445)
+    middle = track["joints"][:, 12]
+    np.testing.assert_allclose(middle, track["vertices"][:, tip], atol=1e-6)
+    assert np.linalg.norm(middle - track["vertices"][:, other], axis=-1).min() > 1e-3
+
+
 # Memory
 
 
@@ -430,7 +494,7 @@ def test_options_that_cannot_be_name_the_choices(options: dict[str, Any], said: 
     ("arguments", "said"),
     [
         (["formats=json"], "formats=json: give a list"),
-        (["sequence=false", "formats=[mp4]"], "formats=['mp4']: for pictures that stand for"),
+        (["sequence=false", "formats=[mp4]"], "formats=['mp4']: for independent pictures"),
         (["every=0"], "every=0: give a whole number, at least 1"),
         (["device=abacus"], "device=abacus: use auto, cpu or cuda"),
         (["detections=null"], "is a clip: give detections=FILE"),

@@ -144,7 +144,7 @@ def test_whatever_stops_a_stage_the_ones_before_it_stay(job: Job, error: BaseExc
     assert job.stages.running == "second"
     kept = f"\nkept in {job.folder}: first"
     assert job.stages.kept(False) == kept
-    assert job.stages.kept(True) == f"{kept}; the same command goes on with second"
+    assert job.stages.kept(True) == f"{kept}; the same command resumes with second"
     job.work.clear()
     job.run()
     assert job.did == ["second"]

@@ -33,12 +33,14 @@ def main(cfg: DictConfig) -> None:
     quiet_libraries()
     check_trainer(cfg)
     study = AblationStudy(cfg)
+    outputs = study.outputs(["ablation.md", "ablation.csv"])
     study.claim()
     failed = run_rows(study)
     table = ablation_table(study.folder, list(map(str, cfg.ablation)), cfg.metrics or ())
-    for suffix, text in ((".md", table.markdown()), (".csv", table.csv())):
-        with atomic_path(study.folder / f"ablation{suffix}") as path:
-            path.write_text(text, encoding="utf-8")
+    with outputs:
+        for suffix, text in ((".md", table.markdown()), (".csv", table.csv())):
+            with atomic_path(study.folder / f"ablation{suffix}") as path:
+                path.write_text(text, encoding="utf-8")
     console = Console(highlight=False)
     table.show(console)
     written = escape(str(study.folder / "ablation.md"))

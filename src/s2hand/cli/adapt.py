@@ -15,7 +15,7 @@ from s2hand.cli.common.app import command, quiet_libraries
 from s2hand.cli.common.overrides import check_choices
 from s2hand.files.json import write_json
 from s2hand.fitting.adaptation import adapt
-from s2hand.prediction.video import clip_options, predict_video
+from s2hand.prediction.video import check_adapting, check_predicting, predict_video
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +31,11 @@ _ELSEWHERE = {
 
 @command("adapt", elsewhere=_ELSEWHERE)
 def main(cfg: DictConfig) -> None:
-    """Adapt, predict, say where everything is."""
+    """Adapt, predict, and print the place of the files."""
     quiet_libraries()
     check_choices(cfg, HydraConfig.get().overrides.task)
-    if cfg.predict is not None:
-        clip_options(cfg)  # refuse now what could not be written later
+    check_adapting(cfg)
+    check_predicting(cfg, Path(cfg.paths.run))
     adapted = adapt(cfg)
     report, run = adapted.report, Path(cfg.paths.run)
     before, after = report["residual_px"].values()
@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> None:
         f"{report['best_step']} of {report['steps']} ({report['ended']}, {report['seconds']:.0f} s)"
     )
     if report["best_step"] == 0:
-        _log.warning("no step lowered the residual: these are the weights it began with")
+        _log.warning("no step lowered the residual: the result has the weights it started with")
     summary = predict_video(cfg, adapted.module, adapted.data, run)
     if summary is not None:
         write_json(run / "adapt.json", report | {"track": asdict(summary)})

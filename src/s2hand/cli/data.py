@@ -14,6 +14,7 @@ from s2hand.cli.data_check import EXAMPLES, add_check, add_track
 from s2hand.cli.data_pack import add_pack
 from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.files.errors import EXPECTED, ended
+from s2hand.files.outputs import InputFolder, check_file
 
 _EPILOG = f"""\
 examples:
@@ -22,16 +23,16 @@ examples:
   s2hand-data convert openpose_json/ detections.json --image-size 1920 1080
 
 `check` reads everything that training would read and counts what it would drop, flag or repair.
-It ends with 0 if the data can be used, with 1 if not. Dropped frames are no failure; unreadable
+The exit code is 0 if the data can be used, else 1. Dropped frames are not a failure; unreadable
 images, damaged videos, and detections that do not match the images, are. The contact sheet draws
-detected keypoints into the crops the network would see: they must sit on the hand.
+detected keypoints into the crops the network would see: they must be on the hand.
 
 `pack` writes the sets of s2hand-train's `data` as shards, equal in every bit, for s2hand-train
 data=packed dataset.train=shards/train dataset.val=shards/val (docs/datasets/packed.md).
 
 Detections are 2D keypoints in pixels of the full image: an OpenPose folder (--write_json), the
-published S2HAND form [xy, confidences, names], or our own JSON, of one hand or of several
-(docs/formats.md). Of several hands --track takes one; without it, the first of the side.
+published S2HAND form [xy, confidences, names], or our JSON, of one or more hands
+(docs/formats.md). --track chooses one of several hands; the default is the first of the side.
 """
 
 
@@ -42,13 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options, console))
     except KeyboardInterrupt as error:
-        return ended(error, "; what was not complete is removed")
+        return ended(error, "; incomplete files are removed")
     except EXPECTED as error:
         return ended(error)
 
 
 def convert(options: argparse.Namespace, console: Console) -> int:
-    """Any detection format to ours."""
+    """Convert detections of any format to ours."""
+    check_file(options.output, [InputFolder(options.detections, {".json"}, recursive=True)])
     found = read_detections(options.detections, options.side, options.track)
     size = tuple(options.image_size) if options.image_size else found.image_size
     write_detections(options.output, replace(found, side=options.side, image_size=size))

@@ -1,4 +1,4 @@
-"""``s2hand-data check``: what training would read, counted, and drawn."""
+"""``s2hand-data check``: counts and pictures of the data that training would read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich.table import Table
 from s2hand.data.base import HandDataset
 from s2hand.data.contact_sheet import write_contact_sheet
 from s2hand.data.frames.dataset import BEHIND_DAMAGE, FramesDataset
-from s2hand.data.frames.sources import Pictures, read_image
+from s2hand.data.frames.sources import IMAGE_SUFFIXES, Pictures, read_image
 from s2hand.data.recorded.formats import FORMATS, FOV_DEG
 from s2hand.data.shards.packed import PackedDataset
+from s2hand.files.outputs import Input, InputFolder, check_file
 from s2hand.files.progress import progress
 
 EXAMPLES = "\n".join(
@@ -27,11 +28,12 @@ EXAMPLES = "\n".join(
         "packed shards/train",
     )
 )
-"""For the help: a command for each format."""
+"""Help text: a command for each format."""
 
 
 def check_frames(options: argparse.Namespace, console: Console) -> int:
-    """Own pictures or video."""
+    """Check your own pictures or video."""
+    _check_sheet(options, [InputFolder(options.source, IMAGE_SUFFIXES), options.detections])
     unreadable = {}
     if options.source.is_dir():
         pictures = Pictures(options.source).files
@@ -50,16 +52,18 @@ def check_frames(options: argparse.Namespace, console: Console) -> int:
 
 
 def check_published(options: argparse.Namespace, console: Console) -> int:
-    """A folder in the format of one of FORMATS: every frame in use, and its image file."""
+    """Check a folder in one of FORMATS: every frame in use, and its image file."""
     chosen = {name: getattr(options, name) for name in options.of_dataset}
     dataset = FORMATS[options.format].make(options.root, options.detections, **chosen)
     files = [dataset.path(i) for i in range(len(dataset))]
+    _check_sheet(options, [options.detections, *files])
     unreadable = _unreadable(files, dataset.picture)
     return _report(options, console, dataset, dataset.reasons, files, unreadable)
 
 
 def check_packed(options: argparse.Namespace, console: Console) -> int:
-    """A packed set: every shard, and every frame against its checksum."""
+    """Check a packed set: every shard, and every frame against its checksum."""
+    _check_sheet(options, [InputFolder(Path(options.source), {".json", ".tar"})])
     dataset = PackedDataset(options.source)
     dataset.prepare()
     names = [Path(name) for name in dataset.names]
@@ -72,8 +76,13 @@ def check_packed(options: argparse.Namespace, console: Console) -> int:
     return _report(options, console, dataset, {}, names, damaged)
 
 
+def _check_sheet(options: argparse.Namespace, inputs: Sequence[Input]) -> None:
+    if options.contact_sheet:
+        check_file(options.contact_sheet, inputs)
+
+
 def _unreadable(files: Sequence[Path], read: Callable[[int], object]) -> dict[Path, str]:
-    """Images that cannot be used, and why: what reading the file of each number says."""
+    """Images that cannot be used, and why; ``read`` reads the image of a number."""
     bad = {}
     for i, file in progress(enumerate(files), "reading images", len(files), "image"):
         try:
@@ -91,7 +100,10 @@ def _report(
     files: Sequence[Path],
     unreadable: dict[Path, str],
 ) -> int:
-    """Print the counts, draw the contact sheet; the exit code. ``files`` are the frames' own."""
+    """Print the counts and draw the contact sheet; returns the exit code.
+
+    ``files`` are the image files of the frames, if each has one.
+    """
     table = Table("frames", "count")
     table.columns[1].justify = "right"
     table.add_row("usable", str(len(dataset)))
@@ -108,11 +120,11 @@ def _report(
 
 
 def add_check(formats: argparse.ArgumentParser) -> None:
-    """The arguments of ``check``."""
+    """Add the arguments of ``check``."""
     known = " | ".join(["frames", *FORMATS, "packed"])
     kinds = formats.add_subparsers(required=True, metavar=known)
 
-    frames = kinds.add_parser("frames", help="own pictures (a folder) or a video file")
+    frames = kinds.add_parser("frames", help="your pictures (a folder) or a video file")
     frames.add_argument("source", type=Path, help="folder of images, or video file")
     frames.add_argument("--side", choices=("right", "left"), default="right", help="which hand")
     frames.add_argument(
@@ -132,9 +144,9 @@ def add_check(formats: argparse.ArgumentParser) -> None:
 
 
 def add_track(parser: argparse.ArgumentParser) -> None:
-    """Which of several hands."""
+    """Add the argument that chooses one of several hands."""
     parser.add_argument(
-        "--track", type=int, metavar="N", help="which of several hands, as s2hand-detect says"
+        "--track", type=int, metavar="N", help="which of several hands, as s2hand-detect lists them"
     )
 
 

@@ -18,12 +18,13 @@ from s2hand.data.shards.format import INDEX
 from s2hand.data.shards.packed import PackedDataset
 from s2hand.data.shards.packing import SHARD_BYTES, describe, pack
 from s2hand.files.errors import message
+from s2hand.files.outputs import Outputs
 
 SPLITS = ("train", "val", "test")
 
 
 def add_pack(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``pack``."""
+    """Add the arguments of ``pack``."""
     parser.add_argument("output", type=Path, help="folder; each set becomes a folder in it")
     parser.add_argument(
         "overrides",
@@ -32,7 +33,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
         help="the data of s2hand-train: data=freihand dataset.root=... dataset.detections=...",
     )
     parser.add_argument(
-        "--split", nargs="+", choices=SPLITS, help="which sets; by default all that data has"
+        "--split", nargs="+", choices=SPLITS, help="which sets; default: all that data has"
     )
     parser.add_argument("--png", action="store_true", help="smaller shards, slower to read")
     parser.add_argument(
@@ -45,7 +46,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
 
 def run_pack(options: argparse.Namespace, console: Console) -> int:
     """Pack the sets of a configuration of ``s2hand-train``."""
-    from s2hand.training.build import make_frames  # loads Lightning, which --help does without
+    from s2hand.training.build import make_frames  # loads Lightning, which --help does not need
 
     try:
         cfg = compose_data(options.overrides)
@@ -59,7 +60,15 @@ def run_pack(options: argparse.Namespace, console: Console) -> int:
             if data.makers[split] is None:
                 raise ValueError(f"this data configuration has no {split} set")
             OmegaConf.to_container(cfg.data[split], resolve=True, throw_on_missing=True)
-            _pack_split(options, console, data.dataset(split), options.output / split)
+        # Every folder is checked before the first set is written.
+        Outputs(options.output, "pack").plan([])
+        sets = {options.output / split: data.dataset(split) for split in splits}
+        done = {folder: packed_before(s, folder, not options.png) for folder, s in sets.items()}
+        for folder, dataset in sets.items():
+            if done[folder]:
+                console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
+            else:
+                _pack_set(options, console, dataset, folder)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(message(error)) from error
     return 0
@@ -78,7 +87,7 @@ def compose_data(overrides: list[str]) -> DictConfig:
 
 
 def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
-    """Whether the folder holds this very dataset; False if it does not exist.
+    """Whether the folder holds this dataset; False if it does not exist.
 
     Raises:
         ValueError: if the folder holds anything else.
@@ -86,7 +95,7 @@ def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
     if not folder.exists():
         return False
     if not (folder / INDEX).is_file():
-        raise ValueError(f"{folder} exists and holds no packed set: choose another folder")
+        raise ValueError(f"{folder} exists and does not hold a packed set: choose another folder")
     found = PackedDataset(folder)
     found.prepare()
     described = replace(found.index, shards=[], offsets=[], lengths=[], crc32=[])
@@ -98,12 +107,9 @@ def packed_before(dataset: HandDataset, folder: Path, raw: bool) -> bool:
     return True
 
 
-def _pack_split(
+def _pack_set(
     options: argparse.Namespace, console: Console, dataset: HandDataset, folder: Path
 ) -> None:
-    if packed_before(dataset, folder, not options.png):
-        console.print(f"{folder}: packed before", highlight=False, soft_wrap=True)
-        return
     index = pack(dataset, folder, not options.png, options.shard_mb * 2**20, options.workers)
     console.print(
         f"{folder}: {len(index.names)} frames, {len(index.shards)} shards, "

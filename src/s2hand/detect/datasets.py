@@ -65,7 +65,7 @@ def detect_dataset(
     Raises:
         FileNotFoundError, ValueError: what cannot be read or written, and the remedy.
     """
-    check_output(out)
+    check_output(out, [model])
     model = find_model(model)
     with lock_file(out.with_name(f".{out.name}.lock")) as free:
         if not free:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from s2hand.data.detections.files import TrackInfo
 from s2hand.data.detections.tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
+from s2hand.data.frames.sources import IMAGE_SUFFIXES
 from s2hand.detect.confidence import VIEWS
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
@@ -16,7 +18,8 @@ from s2hand.detect.search import search
 from s2hand.detect.source_frames import SourceFrames
 from s2hand.detect.tracking import HandTrack, by_side, follow
 from s2hand.files.folders import check_writable
-from s2hand.files.json import read_json
+from s2hand.files.json import read_json_object
+from s2hand.files.outputs import Input, InputFolder, check_file
 from s2hand.files.progress import progress
 
 _log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ def detect(
         ValueError: if there is no hand; the file is written all the same, and says so.
         FileNotFoundError, ValueError: what cannot be read, and the remedy.
     """
-    check_output(out)
+    check_output(out, [InputFolder(source, IMAGE_SUFFIXES), model])
     model = find_model(model)
     frames = SourceFrames(source)
     is_clip = frames.is_video if sequence is None else sequence
@@ -71,17 +74,15 @@ def _keypoints(track: HandTrack) -> TrackKeypoints:
     return TrackKeypoints(track.side, track.frames, keypoints, confidence)
 
 
-def check_output(out: Path) -> None:
-    """Raise ValueError rather than replace what is no file of detections."""
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder: give a JSON file to write")
+def check_output(out: Path, inputs: Iterable[Input] = ()) -> None:
+    """Raise ValueError rather than replace an input, or a file that does not hold detections."""
+    check_file(out, inputs, _holds_detections)
     check_writable(out.parent)
-    if not out.exists():
-        return
+
+
+def _holds_detections(path: Path) -> bool:
     try:
-        content = read_json(out)
+        schema = str(read_json_object(path).get("schema"))
     except ValueError:
-        content = None
-    schema = str(content.get("schema")) if isinstance(content, dict) else ""
-    if not schema.startswith(TRACKS_SCHEMA.partition("/")[0]):
-        raise ValueError(f"{out} exists and is no file of detections: give another name")
+        return False
+    return schema.startswith(TRACKS_SCHEMA.partition("/")[0])

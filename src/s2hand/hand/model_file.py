@@ -156,6 +156,14 @@ def save_hand_model(model: HandModel, path: str | Path) -> None:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
+def is_converted(path: Path) -> bool:
+    """Whether a file is one that :func:`save_hand_model` wrote."""
+    try:
+        return "left_shapedirs_settled" in _read_npz(path)
+    except (OSError, ValueError):
+        return False
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,9 +1,9 @@
 """Prediction of a clip: one hand through a video, as a track, a movie and an animation.
 
 Two passes over the crops, batch by batch, so that memory does not grow with pictures or meshes.
-The first keeps the network's codes (58 floats a frame) and a running mean of the texture; the
-second poses the fused codes and streams meshes and pictures to their files. What stays in memory
-is codes, joints, rotations and cameras: about 3 kB a frame, 0.3 GB for an hour of video.
+The first keeps the network's codes (58 floats a frame) and a running mean of the texture. The
+second poses the fused codes and streams meshes and pictures to their files. Codes, joints,
+rotations and cameras stay in memory: about 3 kB a frame, 0.3 GB for an hour of video.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from s2hand.data.frames.dataset import FramesDataset
+from s2hand.files.outputs import Input, Outputs
 from s2hand.files.progress import progress
 from s2hand.fitting.fusion import Span, frame_weights, fuse, smooth
 from s2hand.prediction.film import DRAWN, FILMS, DrawnHand, check_one_size, write_film
-from s2hand.prediction.inference import OVERLAY_PX, batches, frame_stems, frames_record, predict
+from s2hand.prediction.frames import frame_inputs
+from s2hand.prediction.inference import (
+    OVERLAY_PX,
+    batches,
+    frame_stems,
+    frames_record,
+    left_hands,
+    predict,
+)
 from s2hand.prediction.summary import TrackSummary, summarise
 from s2hand.prediction.track_files import TrackFiles, frame_facts, track_facts, write_moving_hand
 from s2hand.training.module import S2Hand
@@ -34,6 +43,8 @@ FILES = {
     "glb": "hand.glb", "bvh": "hand.bvh",
 }  # fmt: skip
 """The formats of one file, and its name."""
+WRITER = "predict"
+"""The name of predicted files in the manifest of a folder."""
 FORMATS = (*FILES, "obj", "ply", "png")
 DEFAULT_FORMATS = FORMATS[:7]
 
@@ -48,62 +59,84 @@ class ClipOptions:
     refine_steps: int = 0
     """Adam steps of test-time refinement on each frame, before anything is averaged."""
     smooth_sigma: float = 0.0
-    """In frames of the track; 0 says nothing that the network did not say."""
+    """Of the motion, in frames of the track; 0: no smoothing."""
     fps: float = 30.0
     """Frames per second of a folder of pictures; a video has its own."""
 
 
 def predict_track(
-    module: S2Hand, dataset: FramesDataset, out: Path, options: ClipOptions
+    module: S2Hand,
+    dataset: FramesDataset,
+    out: Path,
+    options: ClipOptions,
+    inputs: Sequence[Input] = (),
 ) -> TrackSummary:
     """Predict the one hand of a video and write its files into ``out``.
 
-    :data:`FILES`, and a folder of one file per frame for each of ``obj``, ``ply`` and ``png``, as
-    far as they are asked for (docs/formats.md). Those of :data:`FILES` that are not are removed:
-    they would show what was predicted before, maybe another video.
+    Each format of :data:`FILES` is one file; ``obj``, ``ply`` and ``png`` are folders of one file
+    per frame (docs/formats.md). Files of an earlier prediction that this one does not write are
+    removed, because they show another hand.
 
     Args:
         module: in evaluation mode, on the device to compute on.
         dataset: all frames of one video, or of a folder of pictures that follow each other.
         out: the folder.
         options: formats, batch size, refinement, smoothing.
+        inputs: what the user gave beside the source; no output replaces any of it.
 
     Raises:
-        ValueError: for options that cannot be, where no frame has a hand, and for a movie of
-            pictures that differ in size.
+        ValueError: for options that cannot be, where no frame has a hand, for a movie of pictures
+            that differ in size, and where an output would replace a file of the user.
     """
     check_options(options)
     span = find_hand(dataset, options.fps)
     if set(FILMS) & set(options.formats):
         check_one_size(dataset, span.considered)
+    stems = frame_stems([dataset.names[row] for row in span.rows])
+    outputs = Outputs(out, WRITER, [*frame_inputs(dataset.source, None), *inputs])
+    outputs.plan(track_names(options.formats, stems))
     dataset.prepare()
+    # First pass: the codes of all frames, fused to one hand.
     code = fuse(_codes(module, dataset, span.rows, options))
     weights = frame_weights(dataset.confidence[span.rows])
     hand = module.reconstructor.hand
     code = smooth(code, hand, weights, span.runs, options.smooth_sigma)
 
+    # Second pass: the posed hand of every frame goes to its files.
     errors = np.empty((len(span.rows), 21), np.float32)
-    stems = frame_stems([dataset.names[row] for row in span.rows])
-    with (
-        TrackFiles(out, options.formats, stems) as files,
-        closing(_posed(module, dataset, span, code, options, files, errors)) as hands,
-    ):
-        if set(DRAWN) & set(options.formats):
-            write_film(
-                dataset, span.considered, set(span.numbers.tolist()), hands, out,
-                options.formats, span.fps / dataset.every,
-            )  # fmt: skip
-        deque(hands, maxlen=0)  # what no picture asked for, and the end of the progress bar
-        facts = track_facts(hand, dataset, span, errors, options.smooth_sigma)
-        record = files.finish(frame_facts(dataset, span, errors), facts)
-    write_moving_hand(out, options.formats, hand, record)
-    for kind in FILES.keys() - set(options.formats):
-        (out / FILES[kind]).unlink(missing_ok=True)
+    with outputs:
+        with (
+            TrackFiles(out, options.formats, stems) as files,
+            closing(_posed(module, dataset, span, code, options, files, errors)) as hands,
+        ):
+            if set(DRAWN) & set(options.formats):
+                write_film(
+                    dataset, span.considered, set(span.numbers.tolist()), hands, out,
+                    options.formats, span.fps / dataset.every,
+                )  # fmt: skip
+            deque(hands, maxlen=0)  # frames that no picture asked for; ends the progress bar
+            facts = track_facts(hand, dataset, span, errors, options.smooth_sigma)
+            record = files.finish(frame_facts(dataset, span, errors), facts)
+        write_moving_hand(out, options.formats, hand, record)
     return summarise(dataset, span, record["joints"], errors)
 
 
+def track_names(formats: Sequence[str], stems: Sequence[str] = ()) -> list[str]:
+    """The files of a track, as paths in its folder; ``stems`` are the names of its frames.
+
+    Example:
+        >>> track_names(["npz", "obj"], ["000001"])
+        ['track.npz', 'obj/000001.obj']
+    """
+    return [
+        name
+        for kind in dict.fromkeys(formats)
+        for name in ([FILES[kind]] if kind in FILES else [f"{kind}/{s}.{kind}" for s in stems])
+    ]
+
+
 def check_options(options: ClipOptions) -> None:
-    """Raise ValueError for values that no part would refuse in time, naming the choices."""
+    """Raise ValueError for values that would fail late, naming the choices."""
     check_formats(options.formats, FORMATS, "a clip")
     check_whole("batch_size", options.batch_size, 1)
     check_whole("refine_steps", options.refine_steps, 0)
@@ -115,7 +148,7 @@ def check_options(options: ClipOptions) -> None:
 
 
 def check_formats(formats: Sequence[str], known: Sequence[str], what: str) -> None:
-    """Raise ValueError for formats that ``what`` does not have, or a bare word."""
+    """Raise ValueError for formats that ``what`` does not have, or a value that is not a list."""
     if isinstance(formats, str):
         raise ValueError(f"formats={formats}: give a list, as in formats=[{known[0]},{known[1]}]")
     unknown = sorted(set(formats) - set(known))
@@ -124,16 +157,16 @@ def check_formats(formats: Sequence[str], known: Sequence[str], what: str) -> No
 
 
 def check_whole(name: str, value: int, least: int) -> None:
-    """Raise ValueError for what is no whole number from ``least`` on."""
+    """Raise ValueError unless ``value`` is a whole number, at least ``least``."""
     if not isinstance(value, int) or value < least:
         raise ValueError(f"{name}={value}: give a whole number, at least {least}")
 
 
 def find_hand(dataset: FramesDataset, fps: float) -> Span:
-    """Which frames have a hand.
+    """Find the frames that have a hand.
 
     Raises:
-        ValueError: if none has.
+        ValueError: no frame has one.
     """
     rows = np.flatnonzero((dataset.confidence > 0).any(-1).numpy())
     if not len(rows):
@@ -149,7 +182,7 @@ def find_hand(dataset: FramesDataset, fps: float) -> Span:
 def _codes(
     module: S2Hand, dataset: FramesDataset, rows: np.ndarray, options: ClipOptions
 ) -> Iterator[tuple[HandCode, Float[Tensor, " b"]]]:
-    """The first pass: what the network says of each frame, and how much the frame counts."""
+    """The first pass: the code that the network predicts for each frame, and the frame's weight."""
     todo = batches(dataset, rows.tolist(), options.batch_size)
     count = -(-len(rows) // options.batch_size)
     for batch in progress(todo, "predicting", count, "batch"):
@@ -166,7 +199,7 @@ def _posed(
     files: TrackFiles,
     errors: Float[np.ndarray, "n 21"],
 ) -> Generator[DrawnHand, None, None]:
-    """The second pass: pose the track; numbers and meshes go to files, the rest to the pictures."""
+    """The second pass: pose the track, write numbers and meshes, and yield hands to draw."""
     draw = bool(set(DRAWN) & set(options.formats))
     starts = range(0, len(span.rows), options.batch_size)
     for start in progress(starts, "writing", len(starts), "batch"):
@@ -175,8 +208,9 @@ def _posed(
         camera = dataset.camera[rows, None].to(module.device)
         with torch.no_grad():
             posed = module.reconstructor.decode(
-                code[part, None].to(module.device), camera, render=draw, resolution=OVERLAY_PX
-            )
+                code[part, None].to(module.device), camera, render=draw, resolution=OVERLAY_PX,
+                left=left_hands(dataset, len(rows), module.device),
+            )  # fmt: skip
         offset = posed.joints_2d[:, 0].cpu() - dataset.keypoints[rows]
         errors[part] = torch.linalg.vector_norm(offset, dim=-1).numpy()
         record = frames_record(module, dataset, rows, posed)

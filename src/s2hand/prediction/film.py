@@ -19,29 +19,29 @@ from s2hand.prediction.inference import draw_overlay
 from s2hand.types import Render
 
 FILMS = ("mp4", "preview")
-"""The formats that are films, of pictures of one size."""
+"""The formats that are films; their pictures have one size."""
 DRAWN = (*FILMS, "png")
 """The formats that show the hand over the picture."""
 _PREVIEW_PX = 480  # widest half of the preview
 _PREVIEW_CRF = 24
-_PREVIEW_KEYFRAMES = 10  # viewers jump to any frame of it
+_PREVIEW_KEYFRAMES = 10  # so that viewers can jump to any frame
 
 
 class DrawnHand(NamedTuple):
-    """What a picture needs to know of its hand."""
+    """The data of a hand that its picture needs."""
 
     row: int
     """Index of the frame in its dataset."""
     stem: str
     """Name of the frame's files."""
     joints_px: Float[np.ndarray, "21 2"]
-    """In the whole picture."""
+    """Pixels of the whole picture."""
     render: Render | None
-    """Of the crop, [3, h, w]; absent where no picture is asked for."""
+    """Of the crop, [3, h, w]; None where no picture is drawn."""
 
 
 def check_one_size(dataset: FramesDataset, numbers: Sequence[int]) -> None:
-    """Raise ValueError naming the first of these pictures that has another size than the first."""
+    """Raise ValueError naming the first picture whose size differs from the first picture's."""
     first = dataset.source_sizes[numbers[0]]
     for number in numbers:
         size = dataset.source_sizes[number]
@@ -62,12 +62,12 @@ def write_film(
     formats: Sequence[str],
     fps: float,
 ) -> None:
-    """Draw the hands as they come; the films and ``out/png/<stem>.png`` as asked for.
+    """Draw the hands in order into the films and ``out/png/<stem>.png``.
 
     Args:
-        dataset: where the pictures come from.
-        numbers: of the source's frames, those that the films show.
-        with_hand: those of them that have a hand; the others are shown plain, with a note.
+        dataset: the source of the pictures.
+        numbers: the numbers of the source frames that the films show.
+        with_hand: the numbers of frames with a hand; other frames are shown with a note.
         hands: one for each frame with a hand, in order.
         out: the folder.
         formats: those of :data:`DRAWN` are written.
@@ -93,8 +93,8 @@ def write_film(
 class _Films:
     """``overlay.mp4`` and ``preview.mp4``, open as long as ``stack`` is.
 
-    The preview has the picture on the left and the overlay on the right, both as wide as asked of
-    it, with even sides: a viewer can cut it in the middle.
+    The preview has the picture on the left and the overlay on the right. Both have the same, even
+    width, so that a viewer can cut the preview in the middle.
     """
 
     def __init__(

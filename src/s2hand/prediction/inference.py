@@ -1,4 +1,4 @@
-"""What the commands that predict share: batches, the network's word or refinement, overlays."""
+"""Steps that all predictions share: batches, the network with refinement, overlays, names."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 from s2hand.data.frames.dataset import FramesDataset
 from s2hand.export.codes import Record, prediction_record
 from s2hand.export.overlay import draw_skeleton, paste_crop
+from s2hand.files.outputs import name_key
 from s2hand.fitting.refinement import Refinement, refine_each
 from s2hand.training.module import S2Hand
 from s2hand.types import HandBatch, Prediction, Render
 
 OVERLAY_PX = 448
-"""Side of the rendered crop that is laid over a picture."""
+"""Side of the rendered crop that is drawn over a picture."""
 
 
 def batches(dataset: FramesDataset, positions: Sequence[int], size: int) -> Iterator[HandBatch]:
@@ -30,13 +32,18 @@ def batches(dataset: FramesDataset, positions: Sequence[int], size: int) -> Iter
 
 
 def predict(module: S2Hand, batch: HandBatch, refine_steps: int) -> Prediction:
-    """The network's word, or each frame refined against its own detections and pixels."""
+    """Predict a batch, and refine each frame against its detections and pixels if asked for."""
     batch = batch.to(module.device)
     if refine_steps:
         refinement = Refinement(refine_steps)
         return refine_each(module.reconstructor, module.objective, batch, refinement)
     with torch.no_grad():
         return module.reconstructor(batch, render=False)
+
+
+def left_hands(dataset: FramesDataset, count: int, device: torch.device) -> Bool[Tensor, "n 1"]:
+    """Which of some frames show a left hand, as decoding takes it: all of a dataset, or none."""
+    return torch.full((count, 1), dataset.mirrored, device=device)
 
 
 def frames_record(
@@ -70,8 +77,24 @@ def draw_overlay(
 
 
 def frame_stems(names: Sequence[str]) -> list[str]:
-    """A file name per frame, no two alike, none that leads out of the output folder."""
+    """A file name without suffix for each frame; none leads out of the output folder.
+
+    The names are distinct on every file system, also where case does not count. A name that is
+    shared gets the number of its frame.
+
+    Example:
+        >>> frame_stems(["a.jpg", "A.png", "b.png"])
+        ['a-000000', 'A-000001', 'b']
+    """
     bare = [Path(name.replace("\\", "/")).name.rsplit(".", 1)[0] for name in names]
     stems = [name.lstrip(".") or "frame" for name in bare]
-    count = Counter(stems)
-    return [s if count[s] == 1 else f"{s}-{i:06d}" for i, s in enumerate(stems)]
+    count = Counter(map(name_key, stems))
+    taken = {key for key, n in count.items() if n == 1}
+    for i, stem in enumerate(stems):
+        if count[name_key(stem)] > 1:
+            numbered = f"{stem}-{i:06d}"
+            while name_key(numbered) in taken:  # another frame has this name
+                numbered += "-"
+            taken.add(name_key(numbered))
+            stems[i] = numbered
+    return stems

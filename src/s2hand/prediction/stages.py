@@ -1,4 +1,4 @@
-"""A job in stages whose results stay in a folder: what is done, and whole, is not done again."""
+"""A job in stages with its results in a folder: a stage whose results are whole is not repeated."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ SCHEMA = "s2hand.stages/1"
 class Stages:
     """Runs stages one after the other and records them in ``folder/stages.json``.
 
-    A stage is reused if it ran before with equal inputs and every file it wrote is there,
-    unchanged. Whatever stops a job (an error, Ctrl-C, a full disk), the stages before stay
-    recorded, and the same job goes on after them.
+    A stage is reused if it ran before with equal inputs and every file it wrote exists unchanged.
+    Where an error, Ctrl-C or a full disk stops a job, the finished stages stay recorded, and the
+    same job resumes after them.
 
     Args:
-        folder: where the outputs lie; made if missing.
+        folder: where the outputs are stored; made if missing.
         names: of the job's stages, in order.
-        console: says what runs and what is reused.
+        console: where running and reused stages are printed.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], console: Console) -> None:
         self.folder, self.names, self.console = folder, list(names), console
         self.running: str | None = None
-        """The stage at work, also after what interrupted it."""
+        """The stage that runs, or that was interrupted."""
         self.seconds: dict[str, float | None] = {}
-        """How long each stage of this job took, as far as they are done; None if it is reused."""
+        """The time each finished stage of this job took; None if it was reused."""
         self._record = self._read()
 
     @property
@@ -52,17 +52,17 @@ class Stages:
         outputs: Sequence[str],
         work: Callable[[], None],
     ) -> dict[str, str]:
-        """Do ``work`` unless it is done; the SHA-256 of each of its outputs.
+        """Do ``work`` unless it is done; returns the SHA-256 of each output.
 
         Args:
             name: of the stage.
-            doing: what it does, for a person.
-            inputs: all that its outputs depend on, as plain values; of files their hash.
-            outputs: the files and folders that it writes, relative to the folder.
-            work: does it.
+            doing: a description to print.
+            inputs: everything that the outputs depend on, as plain values; of files their hash.
+            outputs: the files and folders that the stage writes, relative to the folder.
+            work: writes them.
 
         Raises:
-            RuntimeError: if the work ended well but an output is missing.
+            RuntimeError: the work ended without an error, but an output is missing.
         """
         wanted = json.loads(json.dumps(inputs))
         title = f"[bold]{self.names.index(name) + 1}/{len(self.names)} {name}:[/]"
@@ -87,14 +87,22 @@ class Stages:
         return hashes
 
     def kept(self, goes_on: bool) -> str:
-        """A line for whoever is told that a stage was stopped; empty if there is nothing to tell.
+        """A line for the message that a stage was stopped; empty if no stage was finished.
 
-        It begins with a line break, and says, if so, that the same command goes on from there.
+        It begins with a line break. ``goes_on``: add that the same command resumes from there.
         """
         if self.running is None or not self.seconds:
             return ""
         kept = f"\nkept in {self.folder}: {', '.join(self.seconds)}"
-        return f"{kept}; the same command goes on with {self.running}" if goes_on else kept
+        return f"{kept}; the same command resumes with {self.running}" if goes_on else kept
+
+    def unchanged(self) -> list[str]:
+        """The recorded files that are still as their stage wrote them."""
+        outputs = {k: v for stage in self._record.values() for k, v in stage["outputs"].items()}
+        found = {name: self.folder / name for name in outputs}
+        kept = {n: p for n, p in found.items() if p.exists() and content_hash(p) == outputs[n]}
+        files = [[path] if path.is_file() else path.rglob("*") for path in kept.values()]
+        return [p.relative_to(self.folder).as_posix() for one in files for p in one if p.is_file()]
 
     def _whole(self, hashes: Mapping[str, str], outputs: Sequence[str]) -> bool:
         if set(hashes) != set(outputs):
@@ -107,7 +115,7 @@ class Stages:
         return True
 
     def _read(self) -> dict[str, Any]:
-        """The record of an earlier job; a damaged one counts as none, and everything runs again."""
+        """The record of an earlier job; with a damaged one every stage runs again."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             stages = current_names(content["stages"]) if content["schema"] == SCHEMA else {}

@@ -21,21 +21,21 @@ from s2hand.render.scene import HandRenderer
 from s2hand.types import Camera, Hand, HandCode
 
 _CELL_PX = 224
-_TURN_DEG = 70.0  # how far the third row looks from the side
-_FOCAL_PX = 4.0 * _CELL_PX  # a narrow view, so that the turned hand keeps its size
+_TURN_DEG = 70.0  # rotation of the third row about the vertical
+_FOCAL_PX = 4.0 * _CELL_PX  # a narrow view, so that the rotated hand keeps its size
 _MARGIN = 1.5  # side of a cell's square, as a multiple of the joints' extent
 
 
 def write_strip(path: Path, source: FrameSource, folder: Path, columns: int = 6) -> None:
     """Write the picture of a predicted folder as PNG.
 
-    Rows: the frame; the hand and its skeleton over it; the textured hand alone, turned by 70
-    degrees about the picture's vertical: what no 2D error can show is how deep it is.
+    Rows: the frame; the hand and its skeleton over it; the textured hand alone, rotated by 70
+    degrees about the picture's vertical, which shows the depth that a 2D error cannot.
 
     Args:
         path: the ``.png``.
         source: the frames that were predicted.
-        folder: where ``track.npz`` and ``overlay.mp4`` of it lie.
+        folder: holds ``track.npz`` and ``overlay.mp4`` of the prediction.
         columns: frames, spread evenly over the track.
     """
     track = read_track(folder / "track.npz")
@@ -56,10 +56,10 @@ def write_strip(path: Path, source: FrameSource, folder: Path, columns: int = 6)
 def _cells(pictures: Iterable[Image.Image], track: Record, rows: np.ndarray) -> list[np.ndarray]:
     """The square around the hand of each picture, [224, 224, 3] uint8.
 
-    White where a film has no such picture.
+    A cell is white where a film has no such picture.
     """
     cells = [np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8) for _ in rows]
-    # A film that was cut short shows the first of them.
+    # A film that was cut short has the first pictures only.
     for i, (row, picture) in enumerate(zip(rows, pictures, strict=False)):
         box = hand_box(track["joints_2d_image"][row], picture.size)
         cell = picture.crop(box).resize((_CELL_PX, _CELL_PX), Image.Resampling.LANCZOS)
@@ -70,8 +70,8 @@ def _cells(pictures: Iterable[Image.Image], track: Record, rows: np.ndarray) -> 
 def hand_box(joints: Float[np.ndarray, "21 2"], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The square (left, top, right, bottom) around joints in pixels of a picture.
 
-    Its middle lies in the picture, and it is no larger than the picture's longer side: a hand that
-    leaves the picture, or that a fit has placed far outside, would make a crop of any size.
+    Its middle is in the picture, and its side is at most the picture's longer side: a hand that
+    leaves the picture, or that a fit placed far outside, would make a crop of any size.
 
     Args:
         joints: pixels.
@@ -86,7 +86,7 @@ def hand_box(joints: Float[np.ndarray, "21 2"], size: tuple[int, int]) -> tuple[
 
 
 def turned(track: Record, rows: np.ndarray) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """The textured hand of some frames of a track on white, turned about the vertical."""
+    """The textured hand of some frames of a track on white, rotated about the vertical."""
     vertices = torch.from_numpy(track["vertices"][rows])
     middle = (vertices.amin(1) + vertices.amax(1))[:, None] / 2
     turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(_TURN_DEG), 0.0]))

@@ -1,4 +1,4 @@
-"""A predicted track in a few numbers."""
+"""Summary statistics of a predicted track."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from s2hand.metric.motion import MotionErrors
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """A track in numbers; None where it is too short for one, or nothing was detected well enough.
+    """Statistics of a track; None where it is too short, or no keypoint is confident.
 
     2D errors are those of :func:`confident_errors`, in pixels of the 224 crop. Jitter is the mean
     second difference of joints relative to the wrist, per step of the track, within runs of frames
@@ -27,10 +27,10 @@ class TrackSummary:
     """
 
     frames: int
-    """With a hand."""
+    """Frames with a hand."""
     gaps: int
     missing_frames: int
-    """In the gaps."""
+    """Frames in the gaps."""
     error_2d_mean_px: float | None
     error_2d_median_px: float | None
     jitter_mm_frame2: float | None
@@ -38,11 +38,11 @@ class TrackSummary:
 
     @classmethod
     def read(cls, path: Path) -> TrackSummary:
-        """From the JSON of its fields."""
+        """Read the JSON of the fields."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def table(self) -> Table:
-        """What a command prints at its end."""
+        """The table that a command prints at its end."""
 
         def text(value: float | None, unit: str) -> str:
             return "-" if value is None else f"{value:.2f} {unit}"
@@ -62,14 +62,18 @@ def confident_errors(
 ) -> Float[np.ndarray, " k"]:
     """The 2D distances to keypoints with confidence above 0.5, of all frames of a track together.
 
-    The one 2D error that is told to a person: by the commands, the pages, and the track's own file
-    (``error_2d_confident_px``).
+    Commands, pages and the track's file (``error_2d_confident_px``) report this 2D error.
     """
     return errors[dataset.confidence[span.rows].numpy() > CONFIDENT]
 
 
 def counted(count: int, what: str) -> str:
-    """``1 frame``, ``2 frames``."""
+    """A number and its noun.
+
+    Example:
+        >>> counted(1, "frame"), counted(2, "frame")
+        ('1 frame', '2 frames')
+    """
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
@@ -79,7 +83,7 @@ def summarise(
     joints: Float[np.ndarray, "n 21 3"],
     errors: Float[np.ndarray, "n 21"],
 ) -> TrackSummary:
-    """The summary of a track, of joints in metres and 2D distances in pixels of the crop."""
+    """Summarise a track from joints in metres and 2D distances in pixels of the crop."""
     confident = confident_errors(dataset, span, errors)
     motion = MotionErrors("root", fps=span.fps, stride=dataset.every)
     motion.update(torch.from_numpy(joints)[None], frames=torch.from_numpy(span.numbers)[None])

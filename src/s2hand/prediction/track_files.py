@@ -30,14 +30,14 @@ from s2hand.prediction.summary import confident_errors
 
 
 class TrackFiles:
-    """``track.npz``, ``track.json``, ``obj/<stem>.obj`` and ``ply/<stem>.ply`` as asked for.
+    """Writes ``track.npz``, ``track.json``, ``obj/<stem>.obj`` and ``ply/<stem>.ply``.
 
-    A context manager: meshes are written as their frames come, ``track.npz`` appears when
-    :meth:`finish` was called and the block ended well.
+    A context manager: meshes are written as their frames come. ``track.npz`` appears after
+    :meth:`finish`, when the block ends without an error.
 
     Args:
         out: the folder.
-        formats: others than those four are somebody else's.
+        formats: the formats to write; other formats are handled elsewhere.
         stems: one for every frame of the track.
     """
 
@@ -73,7 +73,7 @@ class TrackFiles:
         record = track_record(self._first, self._parts, seen, facts)
         if self._archive is not None:
             self._archive.finish(record)
-            self._stack.close()  # whole: what goes wrong from here on leaves it where it is
+            self._stack.close()  # whole: a later error does not remove it
         if "json" in self.formats:
             write_track_json(self.out / "track.json", record)
         return record
@@ -90,10 +90,10 @@ class TrackFiles:
 def frame_facts(
     dataset: FramesDataset, span: Span, errors: Float[np.ndarray, "n 21"]
 ) -> dict[str, np.ndarray]:
-    """What a track says of its frames beside the hand; ``errors`` are 2D distances per joint."""
+    """The record's fields per frame beside the hand; ``errors`` are 2D distances per joint."""
     confidence = dataset.confidence[span.rows]
     detected = confidence.numpy() > 0
-    # The file speaks of the picture as it was taken: a left hand's crop is not mirrored there.
+    # The file describes the picture as it was taken: a left hand's crop is not mirrored there.
     flip = mirror_affine(CROP_PX) if dataset.mirrored else torch.eye(3, dtype=torch.float64)
     return {
         "times": span.times.astype(np.float32),
@@ -111,7 +111,7 @@ def track_facts(
     errors: Float[np.ndarray, "n 21"],
     smooth_sigma: float,
 ) -> dict[str, Any]:
-    """What a track says of itself beside the hand; ``errors`` are 2D distances per joint."""
+    """The record's fields per track beside the hand; ``errors`` are 2D distances per joint."""
     seen = confident_errors(dataset, span, errors)
     return {
         "num_pca": hand.num_pca,
@@ -124,10 +124,10 @@ def track_facts(
 
 
 def write_moving_hand(out: Path, formats: Sequence[str], hand: ManoHead, record: Record) -> None:
-    """``hand.glb``, one animated, skinned hand, and ``hand.bvh``, its skeleton, as asked for.
+    """Write ``hand.glb``, one animated, skinned hand, and ``hand.bvh``, its skeleton.
 
-    A left hand is the mirror image of the right model: X' = -X of its rest mesh and joints, as the
-    record has it of everything else.
+    Each only if it is among the formats. A left hand is the mirror image of the right model:
+    X' = -X of its rest mesh and joints, as everything in the record.
     """
     shape = torch.from_numpy(record["shape"]).to(hand.faces.device)
     side = np.array([-1.0 if record["mirrored"] else 1.0, 1.0, 1.0], np.float32)
@@ -143,6 +143,9 @@ def write_moving_hand(out: Path, formats: Sequence[str], hand: ManoHead, record:
             colors=record["texture"], about=describe(record),
         )  # fmt: skip
     if "bvh" in formats:
-        tips = [hand.convention.tips[FINGERS.index(finger)] for finger in MANO_FINGERS]
+        tips_of = hand.convention.tips
+        if record["mirrored"] and hand.convention.left_tips is not None:
+            tips_of = hand.convention.left_tips
+        tips = [tips_of[FINGERS.index(finger)] for finger in MANO_FINGERS]
         frame_time = record["frame_step"] / record["fps"]
         write_bvh(out / "hand.bvh", motion, vertices[tips], frame_time)

@@ -1,4 +1,4 @@
-"""The settings of ``s2hand-video``'s stages: tried before the first, and what each depends on."""
+"""The settings of ``s2hand-video``: checked before the first stage, and recorded for each stage."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from s2hand.training.run import described
 
 
 def rehearse(cfg: DictConfig, adapt: bool) -> None:
-    """Build what adaptation, or else prediction, begins with, and drop it.
+    """Build the module and data of adaptation, or of prediction, and discard them.
 
-    A value that is wrong, or a package that is missing, is then said before detection and not
-    minutes later. It takes a second or two.
+    A wrong value or a missing package is then reported before detection, not minutes later. This
+    takes one or two seconds.
 
     Raises:
-        ValueError: for a setting that the part it was added to does not take; or as these do.
+        ValueError: for a setting that its part does not take, or from building the part.
     """
     try:
         if adapt:
@@ -35,19 +35,19 @@ def rehearse(cfg: DictConfig, adapt: bool) -> None:
 
 
 def take_as_clip(cfg: DictConfig, skip: Sequence[str]) -> None:
-    """Say that the pictures of a folder follow each other, and which of them cannot be read."""
+    """Mark the pictures of a folder as a sequence, without those that cannot be read."""
     for split in ("train", "test"):
         for key, value in (("sequence", True), ("skip", list(skip))):
             OmegaConf.update(cfg, f"data.{split}.{key}", value, force_add=True)
 
 
 def adapting(cfg: DictConfig) -> dict[str, Any]:
-    """The settings that the adapted checkpoint depends on, by dotted key; no names of files."""
+    """The settings that the adapted checkpoint depends on, by dotted key, without file names."""
     return _settings(cfg, without=("predict", "data.test", "out"))
 
 
 def predicting(cfg: DictConfig) -> dict[str, Any]:
-    """The settings that the track depends on beside the checkpoint, by dotted key."""
+    """The settings that the track depends on, besides the checkpoint, by dotted key."""
     return _settings(cfg, only=("predict", "data.train"))
 
 
@@ -55,7 +55,7 @@ def _settings(
     cfg: DictConfig, only: Collection[str] = (), without: Collection[str] = ()
 ) -> dict[str, Any]:
     cfg = cfg.copy()
-    cfg.source = cfg.detections = ""  # their content is what counts, whatever they are called
+    cfg.source = cfg.detections = ""  # stages depend on their content, not on their names
     cfg.checkpoint = None
 
     def among(key: str, parts: Collection[str]) -> bool:

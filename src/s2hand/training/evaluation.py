@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ from s2hand import __version__
 from s2hand.data.module import HandDataModule
 from s2hand.export.mesh_files import write_mesh
 from s2hand.files.atomic import atomic_path
+from s2hand.files.json import read_json_object
+from s2hand.files.outputs import MANIFEST, Outputs, files_named_in, has_keys
 from s2hand.metric.leaderboard import FREIHAND_FRAMES, write_freihand, write_ho3d
 from s2hand.training.build import git_revision, make_trainer
 from s2hand.training.checkpoints.reading import checkpoint_file
@@ -27,11 +28,14 @@ from s2hand.types import HandBatch
 
 _log = logging.getLogger(__name__)
 
+RESULTS = ("metrics.json", "panel.png", "example.glb", "index.html")
+"""The files of an evaluation; on demand also ``pred.json``."""
+
 
 def data_config(cfg: DictConfig, recorded: Mapping[str, Any], training: bool = False) -> DictConfig:
-    """The test set of the chosen data, or of the recorded one with values given for it.
+    """The test set of the chosen data, or of the recorded data with the given changes.
 
-    What only training needs may be missing, unless ``training`` asks for it.
+    Values that only training needs may be missing, unless ``training`` asks for them.
     """
     given = cfg.get("data") or OmegaConf.create({})
     if "_target_" in given:
@@ -51,9 +55,9 @@ def data_config(cfg: DictConfig, recorded: Mapping[str, Any], training: bool = F
 
 
 def results_folder(cfg: DictConfig) -> Path:
-    """Where results go: ``out``, or the run that the checkpoint belongs to.
+    """The folder of the results: ``out``, or the run that the checkpoint belongs to.
 
-    Of one that is given by name (``pretrained``, ``wandb:...``): ``runs/<study>/<name>``.
+    For a checkpoint given by name (``pretrained``, ``wandb:...``): ``runs/<study>/<name>``.
     """
     if cfg.out:
         return Path(cfg.out)
@@ -63,8 +67,25 @@ def results_folder(cfg: DictConfig) -> Path:
     return folder.parent if folder.name == "checkpoints" else folder
 
 
+def result_files(cfg: DictConfig, data: DictConfig, out: Path) -> Outputs:
+    """The planned files of an evaluation in ``out``; ``data`` is its data configuration.
+
+    Raises:
+        ValueError: one of them would replace a file of the user.
+    """
+    inputs = files_named_in(OmegaConf.to_container(data, resolve=True))
+    outputs = Outputs(out, "evaluate", [cfg.checkpoint, cfg.hand_file, *inputs])
+    metrics, manifest = out / "metrics.json", out / MANIFEST
+    is_evaluated = has_keys("test_set")(metrics) or has_keys("checkpoint", "metrics")(metrics)
+
+    def recognised(path: Path) -> bool:  # other files only in folders of older versions
+        return is_evaluated and (path == metrics or not manifest.exists())
+
+    return outputs.plan([*RESULTS, *(["pred.json"] if cfg.pred_json else [])], recognised)
+
+
 def measuring_trainer(cfg: DictConfig, out: Path) -> pl.Trainer:
-    """Its loggers write into ``out``, but no metrics.csv: it would replace that of the training."""
+    """A trainer whose loggers write into ``out``, except metrics.csv, which training wrote."""
     cfg = cfg.copy()
     cfg.paths.run = str(out)
     cfg.logger = {name: logger for name, logger in cfg.logger.items() if name != "csv"}
@@ -94,9 +115,9 @@ def results(
     data: HandDataModule,
     columns: dict[str, dict[str, float]],
 ) -> dict[str, Any]:
-    """What metrics.json says of a module that :func:`measure` has just measured.
+    """The content of metrics.json for a module that :func:`measure` has just measured.
 
-    ``record`` is what its checkpoint says of itself, under the key ``s2hand``.
+    ``record`` is the entry ``s2hand`` of its checkpoint.
     """
     test: Any = module.metrics["test"]
     sequences: Any = module.metrics["sequences"]
@@ -116,8 +137,8 @@ def results(
 def warn_if_replaced(path: Path, test_set: Any) -> None:
     """Warn if a file holds the results of another test set."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8")).get("test_set")
-    except (OSError, ValueError, AttributeError):  # none there, or nothing worth keeping
+        before = read_json_object(path).get("test_set")
+    except ValueError:  # no file, or a damaged one
         return
     if before not in (None, test_set):
         was = before.get("_target_", before) if isinstance(before, dict) else before
@@ -129,11 +150,11 @@ def warn_if_replaced(path: Path, test_set: Any) -> None:
 
 @torch.no_grad()
 def write_predictions(module: S2Hand, data: HandDataModule, path: Path) -> None:
-    """A leaderboard's ``pred.json``: joints and vertices of every test frame, metres, in order.
+    """Write a leaderboard's ``pred.json``: joints and vertices of every test frame, in metres.
 
-    The leaderboard is the test set's, FreiHAND's where it has none. Every frame of the test set
-    once; a set that is not FreiHAND's whole one is written with a warning. HO-3D's is whole unless
-    a part of it was chosen.
+    The format is that of the test set's leaderboard, or else FreiHAND's. Every frame is written
+    once, in order. A set that is not the whole of FreiHAND is written with a warning; HO-3D's is
+    whole unless a part of it was chosen.
     """
     test = data.dataset("test")
     frames, write = len(test), write_ho3d if test.leaderboard == "ho3d" else write_freihand

@@ -19,15 +19,23 @@ from s2hand.metric.submission import from_ho3d
 _CHUNK = 64
 
 Truth = tuple[np.ndarray, np.ndarray]
+_TRUTH = ("evaluation_xyz.json", "evaluation_verts.json")
+_LISTS: dict[str, tuple[str, Callable[[Path], int]]] = {
+    "freihand": ("evaluation_K.json", lambda path: len(read_rows(path, (3, 3)))),
+    "ho3d": ("evaluation.txt", lambda path: len(read_list(path))),
+}
+"""By dataset: the file that lists the frames of the split, and how to count them."""
 
 
 def read_truth(dataset: str, root: Path, frames: int) -> Truth | None:
-    """Joints and vertices of an evaluation split: OpenCV axes, common order; None without files.
+    """Read joints and vertices of an evaluation split: OpenCV axes, common order.
+
+    None where ``root`` holds no such files.
 
     Raises:
-        ValueError: for another number of frames than the split has, and points behind the camera.
+        ValueError: the number of frames differs from the split's, or points are behind the camera.
     """
-    paths = [root / "evaluation_xyz.json", root / "evaluation_verts.json"]
+    paths = [root / name for name in _TRUTH]
     if not paths[0].exists():
         return None
     shapes = ((NUM_JOINTS, 3), (NUM_VERTICES, 3))
@@ -43,7 +51,13 @@ def read_truth(dataset: str, root: Path, frames: int) -> Truth | None:
 
 
 def score(protocol: str, predicted: Truth, true: Truth) -> dict[str, float]:
-    """A benchmark's results (:class:`BenchmarkMetrics`) of joints and vertices, metres."""
+    """Score joints and vertices, in metres, as a benchmark does (:class:`BenchmarkMetrics`).
+
+    Example:
+        >>> joints, vertices = np.random.rand(2, 21, 3), np.random.rand(2, 778, 3)
+        >>> score("freihand", (joints, vertices), (joints, vertices))["mpjpe_mm"]
+        0.0
+    """
     metric = BenchmarkMetrics(protocol)
     chunks = range(0, len(true[0]), _CHUNK)
     for first in progress(chunks, "scoring", len(chunks), "part"):
@@ -56,15 +70,20 @@ def score(protocol: str, predicted: Truth, true: Truth) -> dict[str, float]:
 
 
 def split_frames(dataset: str, root: Path) -> tuple[int, str]:
-    """How many frames a split has, and the file that says so."""
-    counts: dict[str, tuple[str, Callable[[Path], int]]] = {
-        "freihand": ("evaluation_K.json", lambda path: len(read_rows(path, (3, 3)))),
-        "ho3d": ("evaluation.txt", lambda path: len(read_list(path))),
-    }
-    name, count = counts[dataset]
+    """The number of frames of a split, and the name of the file that lists them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    name, count = _LISTS[dataset]
     if not (root / name).is_file():
         raise FileNotFoundError(
-            f"{root / name}: no such file; --root is the folder of {dataset} as downloaded, which "
-            "says how many frames there are"
+            f"{root / name}: no such file; --root is the folder of {dataset} as downloaded, whose "
+            "lists give the number of frames"
         )
     return count(root / name), name
+
+
+def split_files(dataset: str, root: Path) -> list[Path]:
+    """The files of a split that scoring reads, whether they exist or not."""
+    return [root / name for name in (_LISTS[dataset][0], *_TRUTH)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from s2hand.files.atomic import atomic_path
 from s2hand.files.json import read_json_object, write_json
+from s2hand.files.outputs import MANIFEST, Outputs, check_file, has_keys
 from s2hand.studies.ablation.rows import Change, changed_losses, read_changes
 from s2hand.studies.ablation.table import ROW_FILE
 from s2hand.training.checkpoints.reading import checkpoint_file, read_checkpoint
@@ -90,6 +91,23 @@ class AblationStudy:
         for key in ("hand", "render", "window"):  # already in the model and the data
             cfg.pop(key)
         return cfg
+
+    def outputs(self, names: Sequence[str]) -> Outputs:
+        """The planned files of the study itself, and a check of those of its rows.
+
+        Raises:
+            ValueError: one of them would replace a file of the user, such as the checkpoint.
+        """
+        inputs = [self.cfg.checkpoint, self.cfg.get("hand_file")]
+        for name in self.changes:
+            for file in ("checkpoints/last.ckpt", "start.ckpt", "metrics.json"):
+                check_file(self.folder / name / file, inputs)
+        manifest = (self.folder / MANIFEST).exists()
+        is_study = has_keys("checkpoint", "sha256")(self.folder / STUDY_FILE)
+        # A study of an older version has no manifest.
+        return Outputs(self.folder, "ablate", inputs).plan(
+            names, lambda path: is_study and not manifest
+        )
 
     def claim(self) -> None:
         """Record the values that all rows share.
