@@ -61,7 +61,7 @@ not comparable; of RHD both are published, so ``rhd`` gives both. ``interhand``:
 wrists are put together, over labelled joints, the mean over the 42 of both hands. ``rhd`` counts
 visible joints. ``youtube`` (our definition): Procrustes-aligned
 vertices, of meshes whose size is not known and was set to that of
-:data:`s2hand.data.recorded.youtube_labels.LABEL_RADIUS_M`."""
+:data:`s2hand.data.recorded.youtube.LABEL_RADIUS_M`."""
 
 
 class BenchmarkMetrics(Metric):
