@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import tempfile
 import time
@@ -35,6 +34,7 @@ from s2hand.data.recorded.freihand import FreiHandDataset
 from s2hand.data.shards.packed import PackedDataset
 from s2hand.data.shards.packing import pack
 from s2hand.data.synthetic.images import SyntheticHands
+from s2hand.files.cores import cores
 from s2hand.hand.mano import ManoHead
 from s2hand.render.scene import HandRenderer
 from s2hand.training.build import git_revision
@@ -151,8 +151,8 @@ def main() -> None:
                 table.add_row(kind, str(workers), f"{files:.0f}", *ratios, size)
     console = Console(width=120)
     console.print(table)
-    cores = f"{os.cpu_count()} cores of {platform.machine()}"
-    console.print(f"{git_revision()}, {cores}, torch {torch.__version__}")
+    machine = f"{cores()} cores of {platform.machine()}"
+    console.print(f"{git_revision()}, {machine}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

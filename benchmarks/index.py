@@ -43,6 +43,7 @@ from s2hand.data.recorded.interhand import InterHandDataset
 from s2hand.data.recorded.rhd import RhdDataset
 from s2hand.data.recorded.stb import StbDataset
 from s2hand.data.recorded.youtube import YouTubeDataset
+from s2hand.files.cores import cores
 from s2hand.files.json import write_json
 from s2hand.files.pickles import NUMPY, Array, read_pickle, to_array
 from s2hand.training.build import git_revision
@@ -291,7 +292,7 @@ def main() -> None:
         table.add_row(name, size, f"{cold['frames']:,}", *times, memory)
     console = Console(width=120)
     console.print(table)
-    console.print(f"{git_revision()}, {os.cpu_count()} cores of {platform.machine()}")
+    console.print(f"{git_revision()}, {cores()} cores of {platform.machine()}")
 
 
 if __name__ == "__main__":

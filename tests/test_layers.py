@@ -55,7 +55,7 @@ OWNERS = {
     "viser": {"view/server.py"},
     "av": {"data/frames/decode.py", "export/movie.py"},
     "fsspec": {"data/shards/packed.py"},
-    "ijson": {"data/recorded/youtube_labels.py"},
+    "ijson": {"data/recorded/youtube.py"},
 }
 
 

@@ -245,3 +245,13 @@ def test_lengths_come_from_the_files(read: Read, tmp_path: Path) -> None:
     assert list(fewer.names) == expected
     assert 0 < len(expected) < len(read.dataset)
     assert fewer[len(fewer) - 1].image.shape == read.dataset[0].image.shape
+
+
+@pytest.mark.parametrize("read", ALL, indirect=True)
+def test_indices_count_from_the_end_too(read: Read) -> None:
+    dataset, count = read.dataset, len(read.dataset)
+    assert torch.equal(dataset[-1].image, dataset[count - 1].image)
+    assert dataset[-1].index.tolist() == [count - 1]
+    for index in (count, -count - 1):
+        with pytest.raises(IndexError):
+            dataset[index]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from fixtures.frames import PlainFrames
 from s2hand.data import module
 from s2hand.data.module import HandDataModule
+from s2hand.data.synthetic.images import SyntheticHands
+from s2hand.hand.mano import ManoHead
+from s2hand.render.scene import HandRenderer
 from s2hand.types import HandBatch
 from s2hand.window import Window
 
@@ -139,3 +146,43 @@ def test_without_a_number_there_are_as_many_workers_as_cores_and_no_warning(
     data = HandDataModule(train=PlainFrames, batch_size=4, num_workers=None)
     data.train_dataloader()
     assert not [w for w in recwarn if "worker processes" in str(w.message)]
+
+
+def test_memory_is_pinned_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = HandDataModule(train=PlainFrames, test=PlainFrames, batch_size=4)
+    for gpu in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert data.train_dataloader().pin_memory == gpu
+        assert data.test_dataloader().pin_memory == gpu
+
+
+@pytest.mark.parametrize("stage", [("fit", ["train", "val"]), ("test", ["test"])])
+def test_the_first_process_prepares_what_the_stage_reads(stage: tuple[str, list[str]]) -> None:
+    made: list[str] = []
+
+    def maker(split: str):
+        return lambda: made.append(split) or PlainFrames()
+
+    data = HandDataModule(maker("train"), maker("val"), maker("test"))
+    fn, expected = stage
+    data.trainer = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn(fn)), limit_val_batches=1.0)
+    data.prepare_data()
+    assert made == expected
+
+
+def test_other_processes_render_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data() -> HandDataModule:
+        hands = partial(
+            SyntheticHands, ManoHead("open"), HandRenderer(32, backend="cpu"), "val", size=2,
+            image_px=32, cache=tmp_path,
+        )  # fmt: skip
+        module = HandDataModule(train=hands, batch_size=2)
+        fit = SimpleNamespace(fn=TrainerFn.FITTING)
+        module.trainer = SimpleNamespace(
+            state=fit, limit_val_batches=1.0, world_size=2, global_rank=1
+        )
+        return module
+
+    data().prepare_data()
+    monkeypatch.setattr(SyntheticHands, "render", lambda *_: pytest.fail("rendered again"))
+    assert data().dataset("train")[1].image.shape == (1, 3, 32, 32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from s2hand.data.base import HandDataset
 from s2hand.data.shards.format import INDEX
 from s2hand.data.shards.packed import PackedDataset
 from s2hand.data.shards.packing import SHARD_BYTES, describe, pack
+from s2hand.files.cores import cores
 from s2hand.files.errors import message
 from s2hand.files.outputs import Outputs
 
@@ -39,7 +39,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-mb", type=int, default=SHARD_BYTES // 2**20, metavar="N", help="size of a shard"
     )
-    workers = min(os.cpu_count() or 1, 8)
+    workers = min(cores(), 8)
     parser.add_argument("--workers", type=int, default=workers, metavar="N", help="processes")
     parser.set_defaults(run=run_pack)
 

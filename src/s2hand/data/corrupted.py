@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from s2hand.data.base import HandDataset
+from s2hand.data.wrapped import WrappedDataset
 from s2hand.geometry.skeleton import NUM_JOINTS
 from s2hand.types import HandBatch
 
 
-class CorruptedDetections(HandDataset):
+class CorruptedDetections(WrappedDataset):
     """A dataset whose 2D detections are noisier and rarer; pictures, crops and labels stay.
 
     Every detected keypoint is moved by Gaussian noise and keeps its confidence: the detector does
@@ -43,20 +44,14 @@ class CorruptedDetections(HandDataset):
                 f"noise_px={noise_px}, drop={drop}: noise is in pixels, 0 or more; a keypoint is "
                 "lost with a probability of 0 to 1"
             )
-        self.dataset = dataset()
+        super().__init__(dataset())
         self.noise_px, self.drop, self.seed = noise_px, drop, seed
-        self.fps, self.convention = self.dataset.fps, self.dataset.convention
-        self.leaderboard, self.protocol = self.dataset.leaderboard, self.dataset.protocol
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> HandBatch:
         """One frame, t = 1."""
-        frame = self.dataset[index]
+        frame = super().__getitem__(index)
         # The same numbers at every level.
-        rng = np.random.default_rng([self.seed, range(len(self))[index]])
+        rng = np.random.default_rng([self.seed, self.position(index)])
         noise = torch.from_numpy(rng.standard_normal((NUM_JOINTS, 2))).to(frame.keypoints)
         lost = torch.from_numpy(rng.random(NUM_JOINTS) < self.drop) & (frame.confidence > 0)
         found = (frame.confidence > 0)[..., None]
@@ -66,29 +61,3 @@ class CorruptedDetections(HandDataset):
             keypoints=torch.where(lost[..., None], 0.0, moved),
             confidence=torch.where(lost, 0.0, frame.confidence),
         )
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the frames."""
-        return self.dataset.names
-
-    @property
-    def content_key(self) -> str:
-        """That of the frames: caches hold what is made of their pictures, which stay."""
-        return self.dataset.content_key
-
-    def segments(self) -> list[Sequence[int]]:
-        """The dataset's own runs."""
-        return self.dataset.segments()
-
-    def recording(self, index: int) -> str:
-        """The dataset's own recording."""
-        return self.dataset.recording(index)
-
-    def is_left(self, index: int) -> bool:
-        """As the dataset says."""
-        return self.dataset.is_left(index)
-
-    def prepare(self) -> None:
-        """Prepare the frames."""
-        self.dataset.prepare()

@@ -79,6 +79,17 @@ class MixedDataModule(HandDataModule):
         """The frames of the part that validates or is tested; of ``train``, the first part's."""
         return self._part(split).dataset(split)
 
+    @property
+    def serves_features(self) -> bool:
+        """Whether any part serves frozen features."""
+        return any(part.serves_features for part in self.parts.values())
+
+    def make_split(self, split: str) -> None:
+        """Make and prepare the datasets of a split: of all parts that train, else of one."""
+        parts = self.parts.values() if split == "train" else [self._part(split)]
+        for part in parts:
+            part.dataset(split)
+
     def in_order(self, split: str, **options: Any) -> DataLoader[HandBatch]:
         """Every frame of :meth:`dataset`, in the batches of its part."""
         return self._part(split).in_order(split, **options)

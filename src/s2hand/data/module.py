@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
 from s2hand.data.sampling import InOrderSampler, ShuffleSampler, batches_seen
 from s2hand.data.storage.features import Extract, FeatureDataset
 from s2hand.data.windows import WindowedDataset
+from s2hand.files.cores import cores
 from s2hand.types import HandBatch
 from s2hand.window import Window
 
 _log = logging.getLogger(__name__)
 MakeDataset = Callable[[], HandDataset]
 _WORKERS = 4
-
-
-def cores() -> int:
-    """How many this process may use, which is fewer than there are in containers and batch jobs."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class HandDataModule(pl.LightningDataModule):
@@ -85,6 +79,31 @@ class HandDataModule(pl.LightningDataModule):
             self._datasets[split] = frames
         return self._datasets[split]
 
+    def prepare_data(self) -> None:
+        """Render, decode and cache what the stage reads; Lightning calls it once per machine.
+
+        The other processes wait for it and map the files. Frozen features are computed on the
+        device of the model, which is moved there first.
+        """
+        trainer = self.trainer
+        assert trainer is not None
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        if self.serves_features:
+            trainer.strategy.model_to_device()
+        for split in splits.get(str(trainer.state.fn and trainer.state.fn.value), ()):
+            skipped = split == "val" and trainer.limit_val_batches == 0
+            if self.makers[split] is not None and not skipped:
+                self.make_split(split)
+
+    @property
+    def serves_features(self) -> bool:
+        """Whether samples carry frozen features."""
+        return self._features is not None
+
+    def make_split(self, split: str) -> None:
+        """Make and prepare all datasets of a split."""
+        self.dataset(split)
+
     def train_dataloader(self) -> DataLoader[HandBatch]:
         """Shuffled, from where the run stands: see :meth:`shuffled`."""
         return self.shuffled(self._seen, *self._processes())
@@ -140,6 +159,7 @@ class HandDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             collate_fn=HandBatch.stack,
             persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
             **options,
         )
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import torch
 
 from s2hand.data.base import HandDataset, content_key
+from s2hand.data.wrapped import WrappedDataset
 from s2hand.types import HandBatch
 
 
-class SequenceSubset(HandDataset):
+class SequenceSubset(WrappedDataset):
     """The frames of one of a dataset's ``segments()``, in order; indices count from 0 again.
 
     Args:
@@ -23,23 +24,26 @@ class SequenceSubset(HandDataset):
     """
 
     def __init__(self, dataset: Callable[[], HandDataset], sequence: int) -> None:
-        self.dataset, self.sequence = dataset(), sequence
+        super().__init__(dataset())
+        self.sequence = sequence
         segments = self.dataset.segments()
         if not 0 <= sequence < len(segments):
             raise ValueError(
                 f"sequence={sequence}: the dataset has {len(segments)} sequences, counted from 0"
             )
         self.frames = tuple(segments[sequence])
-        self.fps, self.convention = self.dataset.fps, self.dataset.convention
-        self.leaderboard, self.protocol = self.dataset.leaderboard, self.dataset.protocol
 
     def __len__(self) -> int:
         """Number of frames of the sequence."""
         return len(self.frames)
 
+    def position(self, index: int) -> int:
+        """The index of a frame in the whole dataset."""
+        return self.frames[index]
+
     def __getitem__(self, index: int) -> HandBatch:
         """One frame, t = 1."""
-        frame = self.dataset[self.frames[index]]
+        frame = super().__getitem__(index)
         return replace(frame, index=torch.full_like(frame.index, range(len(self))[index]))
 
     @property
@@ -55,15 +59,3 @@ class SequenceSubset(HandDataset):
     def segments(self) -> list[Sequence[int]]:
         """One run: all frames."""
         return [range(len(self))]
-
-    def recording(self, index: int) -> str:
-        """The recording that the frame has in the whole dataset."""
-        return self.dataset.recording(self.frames[index])
-
-    def is_left(self, index: int) -> bool:
-        """As the dataset says."""
-        return self.dataset.is_left(self.frames[index])
-
-    def prepare(self) -> None:
-        """Prepare the whole dataset."""
-        self.dataset.prepare()

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from s2hand.data.base import content_key
 from s2hand.data.detections.base import NOT_YET, SIDES, Detections
 from s2hand.data.detections.files import write_detections
-from s2hand.data.frames.sources import read_image
+from s2hand.data.frames.sources import decode_image
 from s2hand.data.recorded.formats import FORMATS
 from s2hand.detect.confidence import VIEWS
 from s2hand.detect.hands import FoundHand, Side
@@ -28,6 +28,7 @@ from s2hand.detect.model import find_model
 from s2hand.detect.recordings import check_output
 from s2hand.detect.search import search
 from s2hand.detect.tracking import of_sides
+from s2hand.files.checksums import read_verified
 from s2hand.files.locks import lock_file
 from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS
@@ -130,8 +131,9 @@ def _look(wanted: Wanted, model: Path, doing: str) -> Iterator[tuple[Rows, bool]
     def pictures() -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], float]]:
         for file in progress(wanted, doing, len(wanted), "picture"):
             try:
-                picture = np.asarray(read_image(file))
-                sums[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+                content = read_verified(file)
+                picture = np.asarray(decode_image(content, file))
+                sums[file] = hashlib.sha256(content).hexdigest()
                 yield picture, 0.0
             except (ValueError, OSError) as error:
                 _log.warning("no hand: %s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +15,9 @@ from jaxtyping import UInt8
 from s2hand.detect.confidence import confident
 from s2hand.detect.hands import FoundHand
 from s2hand.detect.mediapipe import HandLandmarker
+from s2hand.files.cores import cores
 
-_WORKERS = min(4, os.cpu_count() or 1)
+_WORKERS = min(4, cores())
 
 
 def search(

@@ -60,7 +60,7 @@ wrist to middle finger's base, aligned there, AUC over linspace(20, 50 mm, 15). 
 comparable; both are published for RHD, so ``rhd`` gives both. ``interhand``: distances after the
 wrists are aligned, over labelled joints, the mean over the 42 of both hands. ``rhd`` counts visible
 joints. ``youtube`` (our definition): Procrustes-aligned vertices of meshes whose unknown size was
-set to :data:`s2hand.data.recorded.youtube_labels.LABEL_RADIUS_M`."""
+set to :data:`s2hand.data.recorded.youtube.LABEL_RADIUS_M`."""
 
 
 class BenchmarkMetrics(Metric):

@@ -174,9 +174,9 @@ def find_hand(dataset: FramesDataset, fps: float) -> Span:
             f"{dataset.source}: no hand was detected in any of its {dataset.total} frames"
         )
     considered, numbers = range(0, dataset.total, dataset.every), dataset.positions[rows]
-    if dataset.times is None or not dataset.fps:
+    if dataset.times is None or not dataset.source_fps:
         return Span(considered, numbers, rows, numbers / fps, fps)
-    return Span(considered, numbers, rows, dataset.times[rows], dataset.fps)
+    return Span(considered, numbers, rows, dataset.times[rows], dataset.source_fps)
 
 
 def _codes(

@@ -10,7 +10,7 @@ import torch
 
 from s2hand.data.checks import check_depth
 from s2hand.data.recorded.freihand import read_rows
-from s2hand.data.recorded.ho3d_labels import read_list
+from s2hand.data.recorded.ho3d import read_list
 from s2hand.files.progress import progress
 from s2hand.geometry.skeleton import NUM_JOINTS, NUM_VERTICES
 from s2hand.metric.protocols import BenchmarkMetrics

@@ -247,6 +247,9 @@ class TestOddVideos:
         dataset = FramesDataset(path, found, cache_dir=tmp_path)
         np.testing.assert_allclose(dataset.times, [0.0, 0.04, 0.33, 0.5, 1.0], atol=2e-3)
         assert dataset.fps == pytest.approx(5, rel=0.01)
+        rarer = FramesDataset(path, found, every=2, cache_dir=tmp_path)
+        assert rarer.source_fps == pytest.approx(5, rel=0.01)
+        assert rarer.fps == pytest.approx(2.5, rel=0.01)
 
     def test_one_frame(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "one.mp4", [dot_frame(WIDTH, HEIGHT, tuple(DOTS[0]))])

@@ -178,3 +178,10 @@ def test_file_keys_see_a_change_anywhere_probed(tmp_path: Path) -> None:
         path.write_bytes(changed)
         # The digest alone: the time may be too coarse to tell.
         assert file_key(path)[3] != first[3]
+
+
+def test_a_digit_that_is_not_a_decimal_is_a_letter(tmp_path: Path) -> None:
+    for name in ("10.png", "1²3.png", "2.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    names = [file.name for file in Pictures(tmp_path).files]
+    assert names == ["1²3.png", "2.png", "10.png"]

@@ -22,8 +22,7 @@ from s2hand.data.crops import crop_image
 from s2hand.data.detections.files import read_detections
 from s2hand.data.frames.sources import read_image
 from s2hand.data.module import HandDataModule
-from s2hand.data.recorded.dexycb import DexYcbDataset, View, in_split
-from s2hand.data.recorded.dexycb_labels import SERIALS, read_intrinsics
+from s2hand.data.recorded.dexycb import SERIALS, DexYcbDataset, View, in_split, read_intrinsics
 from s2hand.geometry.camera import project, transform_points
 from s2hand.types import HandBatch
 from s2hand.window import Window

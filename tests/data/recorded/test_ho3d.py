@@ -30,9 +30,8 @@ from s2hand.data.crops import crop_image
 from s2hand.data.detections.files import read_detections
 from s2hand.data.frames.sources import read_image
 from s2hand.data.module import HandDataModule
-from s2hand.data.recorded import ho3d_labels as loader
-from s2hand.data.recorded.ho3d import Ho3dDataset, recording_of
-from s2hand.data.recorded.ho3d_labels import read_list
+from s2hand.data.recorded import ho3d as loader
+from s2hand.data.recorded.ho3d import Ho3dDataset, read_list, recording_of
 from s2hand.geometry.camera import crop_affine, project, transform_points
 from s2hand.hand.mano import ManoHead
 from s2hand.types import HandBatch

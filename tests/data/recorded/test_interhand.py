@@ -15,8 +15,7 @@ import torch
 
 from fixtures.interhand import FIRST, FRAMES, SMALL_SIZE, InterHandTree, write_interhand
 from s2hand.data.frames.sources import read_image
-from s2hand.data.recorded.interhand import InterHandDataset, frame_stride
-from s2hand.data.recorded.interhand_labels import read_annotations
+from s2hand.data.recorded.interhand import InterHandDataset, frame_stride, read_annotations
 from s2hand.geometry.camera import project
 
 FLIP = np.array([-1.0, 1.0, 1.0])

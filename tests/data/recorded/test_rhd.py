@@ -20,8 +20,7 @@ from fixtures.rhd import NONE, ORDER, UNDETECTED, VISIBLE, K, RhdTree, annotatio
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import read_detections, write_detections
 from s2hand.data.detections.tracks import TrackKeypoints, write_tracks
-from s2hand.data.recorded.rhd import RhdDataset
-from s2hand.data.recorded.rhd_labels import read_annotations
+from s2hand.data.recorded.rhd import RhdDataset, read_annotations
 from s2hand.geometry.camera import project
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -238,7 +237,7 @@ class TestFiles:
         self, rhd: RhdTree, train: RhdDataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            "s2hand.data.recorded.rhd_labels.read_pickle", lambda *_: pytest.fail("read again")
+            "s2hand.data.recorded.rhd.read_pickle", lambda *_: pytest.fail("read again")
         )
         rows = read_annotations(rhd.root / "training" / "anno_training.pickle")
         assert rows["picture"].tolist() == list(range(6))

@@ -16,8 +16,7 @@ from scipy.io import loadmat, savemat
 from fixtures.stb import BASELINE_M, GAP, UNDETECTED, StbTree, image_path
 from s2hand.data.detections.files import read_detections
 from s2hand.data.module import HandDataModule
-from s2hand.data.recorded.stb import StbDataset
-from s2hand.data.recorded.stb_labels import CAMERAS, read_label_file, wrist_from_palm
+from s2hand.data.recorded.stb import CAMERAS, StbDataset, read_label_file, wrist_from_palm
 from s2hand.geometry.camera import project
 from s2hand.window import Window
 

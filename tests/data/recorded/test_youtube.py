@@ -16,8 +16,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from fixtures.youtube import SMALL_SIZE, TWICE, UNDETECTED, YouTubeTree, write_youtube
 from s2hand.data.detections.base import Detections
-from s2hand.data.recorded.youtube import YouTubeDataset
-from s2hand.data.recorded.youtube_labels import LABEL_RADIUS_M
+from s2hand.data.recorded.youtube import LABEL_RADIUS_M, YouTubeDataset
 from s2hand.geometry.camera import intrinsics_from_fov
 from s2hand.geometry.procrustes import procrustes_align
 from s2hand.metric.hands import HandMetrics

@@ -47,7 +47,8 @@ class FramesDataset(HandDataset):
     source of ``total`` frames (their ``source_names`` and ``source_sizes`` [total, 2], width and
     height), ``affines`` [n, 3, 3] from full-frame to crop pixels (the mirroring
     included), ``frame_intrinsics`` [n, 3, 3] and ``mirrored``. ``times`` [n] are seconds from the
-    video's first frame by its own time stamps, and ``fps`` its mean rate; both None of pictures.
+    video's first frame by its own time stamps, ``source_fps`` its mean rate and ``fps`` the rate
+    of the frames served (every ``every``-th); all None of pictures.
 
     Args:
         source: a video file, an image or a folder of images (EXIF orientation respected).
@@ -141,7 +142,8 @@ class FramesDataset(HandDataset):
         self.source_names, self.source_sizes = found.names, sizes
         times = self._source.times
         self.times = None if times is None else times[kept]
-        self.fps = self._source.fps
+        self.source_fps = self._source.fps
+        self.fps = None if self.source_fps is None else self.source_fps / every
         self._names = [found.names[i] for i in kept]
         self._set_crops(found, boxes, K)
         self._rows = np.searchsorted(cropped, kept)

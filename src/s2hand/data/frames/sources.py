@@ -176,7 +176,19 @@ def read_image(path: Path, detected: bytes = b"") -> Image.Image:
         ValueError: naming the file, if it is empty, truncated, no image, or not what its checksum
             says.
     """
-    content = read_verified(path, detected)
+    return decode_image(read_verified(path, detected), path)
+
+
+def decode_image(content: bytes, path: Path) -> Image.Image:
+    """The bytes of an image file as RGB, turned upright by its EXIF orientation.
+
+    Args:
+        content: the bytes.
+        path: the file they are from, for messages.
+
+    Raises:
+        ValueError: naming the file, if it is empty, truncated or not an image.
+    """
     try:
         with Image.open(io.BytesIO(content)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
@@ -213,4 +225,4 @@ def file_key(path: Path) -> list[str | int]:
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
     parts = re.findall(r"\d+|\D+", path.name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

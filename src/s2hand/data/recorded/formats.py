@@ -13,8 +13,7 @@ from s2hand.data.recorded.hanco import HanCoDataset
 from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.data.recorded.interhand import InterHandDataset
 from s2hand.data.recorded.rhd import RhdDataset
-from s2hand.data.recorded.stb import StbDataset
-from s2hand.data.recorded.stb_labels import CAMERAS
+from s2hand.data.recorded.stb import CAMERAS, StbDataset
 from s2hand.data.recorded.youtube import YouTubeDataset
 
 Option = tuple[str, dict[str, Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from s2hand.data.base import HandDataset, content_key
 from s2hand.data.storage.cache import Layout, open_cache, write_cache
+from s2hand.data.wrapped import WrappedDataset
 from s2hand.files.folders import default_root
 from s2hand.files.progress import progress
 from s2hand.types import HandBatch
@@ -21,7 +22,7 @@ VERSION = 2
 Extract = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-class FeatureDataset(HandDataset):
+class FeatureDataset(WrappedDataset):
     """A dataset whose samples carry cached features beside their pixels.
 
     The pixels stay: the photometric losses compare with them. Only a dataset whose images do not
@@ -40,18 +41,12 @@ class FeatureDataset(HandDataset):
     def __init__(
         self, dataset: HandDataset, extract: Extract, extract_key: str, cache: Path | None = None
     ) -> None:
-        self.dataset, self.fps = dataset, dataset.fps
-        self.convention, self.protocol = dataset.convention, dataset.protocol
-        self.leaderboard = dataset.leaderboard
+        super().__init__(dataset)
         self._extract: Extract | None = extract
         self._key = content_key(version=VERSION, frames=dataset.content_key, extract=extract_key)
         self.folder = (cache or default_root()) / f"features-{self._key}"
         self._layout: Layout | None = None
         self._maps: list[np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> HandBatch:
         """The frame with its maps, each [1, c, h, w] in fp16."""
@@ -60,30 +55,14 @@ class FeatureDataset(HandDataset):
                 raise RuntimeError("call prepare() before reading cached features")
             arrays = open_cache(self.folder, len(self), self._layout)
             self._maps = [arrays[name] for name in self._layout]
+        index = self.position(index)
         features = tuple(torch.from_numpy(m[index : index + 1].copy()) for m in self._maps)
         return replace(self.dataset[index], features=features)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the frames."""
-        return self.dataset.names
 
     @property
     def content_key(self) -> str:
         """Key of frames and features together."""
         return self._key
-
-    def segments(self) -> list[Sequence[int]]:
-        """The dataset's own runs."""
-        return self.dataset.segments()
-
-    def recording(self, index: int) -> str:
-        """The dataset's own recording."""
-        return self.dataset.recording(index)
-
-    def is_left(self, index: int) -> bool:
-        """As the dataset says."""
-        return self.dataset.is_left(index)
 
     def prepare(self) -> None:
         """Compute the maps unless they are there; an interrupted computation leaves nothing.

@@ -149,8 +149,9 @@ class Film:
         """[3, h, w] in 0..1 to uint8, with grain from ``rng``."""
         for _ in range(self.blur):
             picture = _blur(_blur(picture, 1), 2)
-        start = rng.integers(_GRAIN_TABLE - picture.size)
-        grain = _grain()[start : start + picture.size].reshape(picture.shape)
+        # A picture larger than the table begins the table again.
+        start = rng.integers(max(_GRAIN_TABLE - picture.size, 1))
+        grain = np.resize(_grain()[start : start + picture.size], picture.shape)
         levels = picture * (255 * self.gain)
         levels += np.float32(255 * self.noise) * grain
         levels += 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from s2hand.data.base import HandDataset
 from s2hand.data.storage.cache import Layout, open_cache, write_cache
+from s2hand.files.cores import cores
 from s2hand.files.folders import default_root
 from s2hand.files.progress import progress
 from s2hand.types import Camera, HandBatch, Labels
@@ -92,8 +92,7 @@ class RenderedDataset(HandDataset):
         Raises:
             IndexError: beyond the last frame.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
+        index = range(len(self))[index]
         block, row = self._block(index)
         image = torch.from_numpy(block["image"][row : row + 1].astype(np.float32) / 255)
         tensors = {
@@ -135,7 +134,7 @@ class RenderedDataset(HandDataset):
         loader = DataLoader(
             chunks,
             batch_size=None,
-            num_workers=0 if alone else min(os.cpu_count() or 1, 8),
+            num_workers=0 if alone else min(cores(), 8),
             collate_fn=_unchanged,
             generator=torch.Generator(),  # leaves the random state of training alone
         )
