@@ -74,6 +74,15 @@ def test_one_background_per_sequence_before_a_moving_camera(make, monkeypatch):
     assert len(corners) > 1  # the camera moves
 
 
+def test_one_film_develops_a_sequence(make, monkeypatch):
+    films, sample = [], synthetic_sequences.Film.sample
+    monkeypatch.setattr(
+        synthetic_sequences.Film, "sample", lambda rng: films.append(sample(rng)) or films[-1]
+    )
+    make().render(range(8, 16))
+    assert len(films) == 1
+
+
 def test_whole_frames_are_undetected_in_some_sequences(make):
     dataset = make(sequences=10, frames_per_sequence=48)
     blocks = [dataset.render(range(run[0], run[-1] + 1)) for run in dataset.segments()]
