@@ -185,3 +185,12 @@ def test_equal_confidence_forgets_how_sure_the_detector_was_in_training_only() -
     assert equal(batch).confidence[0, 0, :4].tolist() == [0, 1, 1, 1]
     assert equal(batch).image is batch.image
     assert equal.eval()(batch) is batch
+
+
+def test_colour_changes_the_saturation_as_well() -> None:
+    batch = batch_of(b=16, t=1, px=32)
+    image = torch.full_like(batch.image, 0.5)
+    image[..., 0, :, :], image[..., 2, :, :] = 0.6, 0.4
+    moved = Augment(rotation_deg=0, colour=0.5)(replace(batch, image=image)).image[..., 8, 8]
+    ratio = (moved[..., 0] - moved[..., 2]) / moved.mean(-1)
+    assert ratio.std() > 0.05, "exposure alone leaves 0.4"

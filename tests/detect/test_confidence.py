@@ -109,7 +109,7 @@ def test_a_large_picture_is_not_undersampled() -> None:
     striped[:, ::2] = 0
     matrix = to_view(8 * HAND + 3.5, VIEWS[0])
     expected = apply(matrix, np.array([[8 * 150 + 3.5, 8 * 130 + 3.5]]))[0]
-    assert_allclose(dot_centre(look(striped, matrix)), expected, atol=0.6)
+    assert_allclose(dot_centre(look(striped, matrix)), expected, atol=0.25)
     grey = np.zeros_like(picture)
     grey[:, ::2] = 255
     assert look(grey, matrix)[80:170, 80:170].std() < 3
@@ -120,3 +120,18 @@ def test_the_view_holds_the_whole_hand() -> None:
         points = apply(to_view(HAND, view), HAND)
         assert points.min() > 0
         assert points.max() < 255
+
+
+def test_a_joint_outside_the_picture_is_not_trusted() -> None:
+    cut = PICTURE[:150]
+    hand = confident(cut, FoundHand(HAND, "right", 0.9), Detector(lambda _: np.zeros(2)))
+    assert 0 < inside(HAND, cut).sum() < 21
+    assert_allclose(hand.confidence, inside(HAND, cut), atol=1e-9)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_turns_and_mirrors_as_asked(view: View) -> None:
+    matrix = to_view(HAND, view)[:2, :2]
+    assert (np.linalg.det(matrix) < 0) == view.flip
+    upright = np.diag([-1.0, 1.0]) @ matrix if view.flip else matrix
+    assert np.rad2deg(np.arctan2(upright[1, 0], upright[0, 0])) == pytest.approx(view.angle_deg)

@@ -159,3 +159,30 @@ def test_the_surest_hand_of_each_wanted_side() -> None:
     assert of_sides([sure], ["left", "right"]) == [None, sure]
     assert of_sides([unsure, sure], ["left"]) == [sure]  # one hand, taken for the other one
     assert of_sides([], ["left"]) == [None]
+
+
+def test_sides_decide_between_hands_that_are_equally_near() -> None:
+    """Both move 60 pixels; swapped they would move 10."""
+    frames = [[hand(0, 0), hand(0, 70, side="left")], [hand(0, 60), hand(0, 10, side="left")]]
+    tracks = follow(frames, min_frames=1)
+    assert sorted([h.side for h in track.hands] for track in tracks) == [
+        ["left"] * 2,
+        ["right"] * 2,
+    ]
+
+
+@pytest.mark.parametrize(("missed", "tracks"), [(0, 3), (2, 3), (5, 2)])
+def test_an_unseen_hand_may_have_moved_further(missed: int, tracks: int) -> None:
+    """By 0.9 of its size, beside another right hand, so that coming back does not count."""
+    way = 0.9 * float(hand_size(SHAPE))
+    frames = [[hand(3000)] for _ in range(10 + missed)]
+    for number in range(5):
+        frames[number].append(hand(0))
+        frames[5 + missed + number].append(hand(way))
+    assert len(follow(frames)) == tracks
+
+
+def test_sure_frames_decide_the_side() -> None:
+    looks = [("left", 0.9), ("right", 0.3), ("right", 0.3), ("left", 0.9), ("right", 0.3)]
+    (track,) = follow([[hand(0, side=side, score=score)] for side, score in looks])
+    assert track.side == "left"

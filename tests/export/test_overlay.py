@@ -123,4 +123,24 @@ def test_a_note_is_written_into_the_corner_of_a_copy() -> None:
     changed = (noted != image).any(-1)
     assert changed[:20, :80].sum() > 50
     assert not changed[30:].any()
+    heights = [np.ptp(np.flatnonzero(changed.any(1)))]
+    large = np.full((480, 800, 3), 128, np.uint8)
+    heights.append(np.ptp(np.flatnonzero((draw_note(large, "no hand") != large).any((1, 2)))))
+    assert heights[0] >= 7
+    assert heights[1] > 1.5 * heights[0], "it grows with the picture"
     assert (image == 128).all()
+
+
+def test_a_pasted_crop_is_at_its_place_and_smooth() -> None:
+    y, x = np.mgrid[:32, :32]
+    silhouette = np.clip(8.5 - np.hypot(x - 14, y - 17), 0, 1)
+    affine = np.array([[0.41, 0, -7.3], [0, 0.41, 2.2], [0, 0, 1]])
+    white = np.repeat(silhouette[..., None], 3, 2)
+    pasted = paste_crop(np.zeros((90, 120, 3), np.uint8), white, silhouette, affine, 32, alpha=1.0)
+    coverage = pasted[..., 0] / 255
+    centre = [
+        (coverage.sum(axis) @ np.arange(size)) / coverage.sum()
+        for axis, size in ((0, 120), (1, 90))
+    ]
+    np.testing.assert_allclose(centre, [(14 + 7.3) / 0.41, (17 - 2.2) / 0.41], atol=0.05)
+    assert np.abs(np.diff(coverage, axis=1)).max() < 0.6, "a crop's pixel is 2.4 of the picture"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +137,20 @@ def test_what_is_kept_of_a_frame_is_small() -> None:
     assert sum(stored.values()) - constant <= 200 * 4 * (30 + 3 + 3 + 11)
 
 
+def test_a_batch_is_forgotten_once_it_is_fused() -> None:
+    textures: list[weakref.ref[np.ndarray]] = []
+
+    def frames() -> Iterator[tuple[HandCode, torch.Tensor]]:
+        for seed in range(5):
+            assert not any(texture() is not None for texture in textures[:-1])
+            texture = np.full((20, 778, 3), 0.5, np.float32)
+            textures.append(weakref.ref(texture))
+            yield replace(codes(20, seed), texture=torch.from_numpy(texture)), torch.ones(20)
+
+    fuse(frames())
+    assert len(textures) == 5
+
+
 def test_nothing_to_fuse_is_an_error() -> None:
     with pytest.raises(ValueError, match="no frame of the track has a hand"):
         fuse([])
@@ -224,9 +241,10 @@ def test_smoothing_takes_noise_away_and_trusts_no_weak_frame(hand: ManoHead) -> 
         **vars(clean),
         "rotation": clean.rotation + 0.1 * (noise.rotation - noise.rotation.mean(0)),
         "pose": clean.pose + 0.3 * noise.pose,
+        "translation": clean.translation + noise.translation - noise.translation.mean(0),
     })  # fmt: skip
     smoothed = smooth(noisy, hand, torch.ones(40), [slice(0, 40)], 3.0)
-    for name in ("rotation", "pose"):
+    for name in ("rotation", "pose", "translation"):
         before, after, truth = (getattr(c, name)[9:-9] for c in (noisy, smoothed, clean))
         assert (after - truth).norm() < 0.5 * (before - truth).norm()
     weights = torch.ones(40)
@@ -235,6 +253,19 @@ def test_smoothing_takes_noise_away_and_trusts_no_weak_frame(hand: ManoHead) -> 
     astray.rotation[20] += 1.0
     mended = smooth(astray, hand, weights, [slice(0, 40)], 3.0)
     torch.testing.assert_close(rotations(mended), rotations(clean), atol=1e-4, rtol=0)
+
+
+def test_the_weights_of_neighbours_by_hand(hand: ManoHead) -> None:
+    """One frame of nine is away; sigma 1 reaches three frames, and pairs end with the run."""
+    code = codes(1).map(lambda x: x.expand(9, *x.shape[1:]))
+    moved = torch.zeros(9, 3)
+    moved[4, 0] = 1
+    code = HandCode(**{**vars(code), "translation": moved})
+    smoothed = smooth(code, hand, torch.ones(9), [slice(0, 9)], 1.0).translation[:, 0]
+    g = [math.exp(-0.5 * k**2) for k in range(4)]
+    total = [1, 1 + 2 * g[1], 1 + 2 * (g[1] + g[2]), 1 + 2 * (g[1] + g[2] + g[3])]
+    half = [0, 0, g[2] / total[2], g[1] / total[3], 1 / total[3]]
+    torch.testing.assert_close(smoothed, torch.tensor([*half, *half[3::-1]]))
 
 
 def test_nothing_is_smoothed_across_a_gap(hand: ManoHead) -> None:

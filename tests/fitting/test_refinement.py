@@ -10,11 +10,12 @@ import torch
 from omegaconf import DictConfig
 
 from fixtures.hands import open_hands, pictures
+from s2hand.fitting import refinement
 from s2hand.fitting.refinement import Refinement, refine, refine_each
 from s2hand.geometry.camera import project
 from s2hand.training.build import make_module
 from s2hand.training.module import S2Hand
-from s2hand.types import HandBatch
+from s2hand.types import HandBatch, Labels
 
 
 @pytest.fixture
@@ -105,3 +106,20 @@ def test_each_frame_is_refined_as_if_it_were_alone(module: S2Hand, batch: HandBa
         alone = refine(module.reconstructor, module.objective, batch[i : i + 1], few)
         torch.testing.assert_close(both.hand.joints[i : i + 1], alone.hand.joints)
     assert not both.hand.joints.requires_grad
+
+
+def test_each_frame_keeps_its_own_best_step_and_never_sees_labels(
+    module: S2Hand, batch: HandBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def one(reconstructor, objective, frame: HandBatch, few: Refinement):
+        sizes.append(len(frame.index))
+        assert frame.labels is None
+        return refine(reconstructor, objective, frame, few)
+
+    monkeypatch.setattr(refinement, "refine", one)
+    labels = Labels(torch.zeros(2, 1, 21, 3), torch.zeros(2, 1, 778, 3))
+    labelled = replace(batch, labels=labels)
+    refine_each(module.reconstructor, module.objective, labelled, Refinement(steps=1))
+    assert sizes == [1, 1]

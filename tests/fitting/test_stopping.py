@@ -61,7 +61,7 @@ def follow(
     monkeypatch: pytest.MonkeyPatch, residuals: list[float], **options: Any
 ) -> tuple[BestResidual, Weights, int]:
     """A run of one step per residual, the first before any: callback, module, last step."""
-    best, module = BestResidual(every_n_steps=1, **options), Weights()
+    best, module = BestResidual(**{"every_n_steps": 1, **options}), Weights()
     coming = iter(residuals)
     monkeypatch.setattr(adaptation, "residual_px", lambda *_: next(coming))
     trainer: Any = SimpleNamespace(
@@ -86,6 +86,12 @@ def test_the_best_weights_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.step.item() == 1
     assert not best.converged
     assert best.checks == [(0, 9.0), (1, 5.0), (2, 7.0), (3, 6.0)]
+
+
+def test_the_last_weights_are_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    best, module, _ = follow(monkeypatch, [9.0, 5.0], every_n_steps=10)
+    assert best.checks == [(0, 9.0), (1, 5.0)]
+    assert (best.after_px, module.step.item()) == (5.0, 1)
 
 
 @pytest.mark.parametrize("worse", [9.5, math.nan, math.inf])

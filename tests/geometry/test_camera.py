@@ -17,6 +17,7 @@ from s2hand.geometry.camera import (
     clip_positions,
     crop_affine,
     crop_camera,
+    crop_view,
     intrinsics_from_fov,
     mirror_affine,
     project,
@@ -181,3 +182,25 @@ def test_crop_camera_does_not_depend_on_where_the_image_is_turned() -> None:
     turned, turned_focal = crop_camera(k @ turn.T, 224)
     torch.testing.assert_close(turned, turn @ rotation)
     torch.testing.assert_close(turned_focal, focal)
+
+
+def test_crop_camera_has_the_scale_of_the_crops_centre() -> None:
+    """Far below the axis: to the side, a step is as long as the focal length says."""
+    full = intrinsics_from_fov(640, 480, 70)
+    k = crop_affine(220, 380, 200, 224) @ full
+    rotation, focal = crop_camera(k, 224)
+    aside = project((rotation[:, 2] + 1e-4 * rotation[:, 0])[None], k)
+    assert (aside[0, 0].item() - 111.5) / 1e-4 == pytest.approx(focal.item(), rel=1e-4)
+
+
+def test_a_mirrored_crop_sees_the_mirrored_world() -> None:
+    affine = crop_affine(300, 100, 200, 224)
+    full = intrinsics_from_fov(640, 480, 70)
+    flipped, k = crop_view(affine, full, 224, mirrored=True)
+    pixels = project(points(), full.expand(2, 3, 3))
+    mirrored = points() * torch.tensor([-1.0, 1, 1])
+    seen = project(mirrored, k.expand(2, 3, 3))
+    torch.testing.assert_close(seen, transform_points(flipped.expand(2, 3, 3), pixels))
+    plain = transform_points(affine.expand(2, 3, 3), pixels)
+    torch.testing.assert_close(seen[..., 0], 223 - plain[..., 0])
+    assert (k.diagonal() > 0).all()

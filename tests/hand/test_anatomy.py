@@ -147,7 +147,7 @@ def test_gradients_are_finite_at_the_identity_and_at_the_singular_spread(frames,
     angles = joint_angles(turns, frames)
     angles.sum().backward()
     assert torch.isfinite(angles).all()
-    assert torch.isfinite(turns.grad).all()
+    assert turns.grad.abs().max() < 1e8, "finite, and not by chance"
     if spread == 0:
         assert (turns.grad.abs().sum(-1) > 0.1).all()
 

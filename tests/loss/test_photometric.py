@@ -173,3 +173,10 @@ def test_without_a_render_it_says_so(sample):
     prediction, batch = sample()
     with pytest.raises(ValueError, match=r"prediction\.render"):
         Photometric()(replace(prediction, render=None), batch)
+
+
+def test_a_smaller_image_has_no_aliases():
+    image = torch.zeros(1, 1, 3, 32, 32)
+    image[..., ::8] = 1  # lines between the samples of every eighth pixel
+    small = resize_image(image, 4, 4)
+    assert small.min() > 0.05, "0 where only the two nearest pixels count"

@@ -27,3 +27,20 @@ def test_scale_prior_measures_the_middle_fingers_first_bone(sample, edit):
 def test_scale_prior_refuses_a_target_without_length():
     with pytest.raises(ValueError, match="target_m=0"):
         ScalePrior(target_m=0)
+
+
+def test_scale_prior_measures_the_hands_own_joints(sample):
+    prediction, batch = sample()
+    own = prediction.hand.joints.clone()
+    own[..., 9, :] = 0
+    own[..., 10, :] = torch.tensor([0.03, 0.0, 0.0])
+    asked = []
+
+    class Layer:
+        def own_joints(self, hand, convention):
+            asked.append((hand, convention))
+            return own
+
+    value = ScalePrior(0.0282, Layer())(prediction, batch)
+    assert value.item() == pytest.approx(0.0018)
+    assert asked == [(prediction.hand, batch.convention)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from s2hand.render.shading import shade
+from s2hand.render.shading import MIN_DIRECTION, shade
 
 SKIN = torch.tensor([0.8, 0.6, 0.5])
 FACING = torch.tensor([0.0, 0.0, -1.0])  # a surface turned towards the camera
@@ -54,6 +54,14 @@ def test_a_light_without_direction_keeps_gradients_finite():
     light.requires_grad_()
     shade(SKIN.view(1, 1, 3), FACING.view(1, 1, 3), light).sum().backward()
     assert light.grad.isfinite().all()
+
+
+def test_gradients_of_a_faint_direction_are_bounded():
+    light = torch.ones(1, 11)
+    light[:, 8:] = torch.tensor([1e-9, 0.0, 1e-9])
+    light.requires_grad_()
+    shade(SKIN.view(1, 1, 3), FACING.view(1, 1, 3), light).sum().backward()
+    assert 0 < light.grad[:, 8:].abs().max() <= 3 / MIN_DIRECTION
 
 
 def test_gradients():

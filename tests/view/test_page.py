@@ -186,6 +186,7 @@ def test_playing_goes_on_and_stops(page: Any) -> None:
     assert eventually(lambda: frame_of(page) not in (0, 1))
     assert eventually(lambda: frame_of(page) in (0, 1)), "and over again"
     page.keyboard.press("Space")
+    page.wait_for_timeout(100)  # a frame that was on its way is shown
     stopped = frame_of(page)
     page.wait_for_timeout(300)
     assert frame_of(page) == stopped

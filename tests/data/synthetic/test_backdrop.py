@@ -29,6 +29,13 @@ def test_backdrops_are_reproducible_and_varied():
     assert np.quantile(texture, 0.9) > 4 * np.quantile(texture, 0.1)
 
 
+def test_palettes_are_grey_to_vivid():
+    spread = np.array([np.ptp(palette(generator(seed), 2), axis=1).max() for seed in range(300)])
+    assert np.quantile(spread, 0.1) < 0.1
+    assert np.quantile(spread, 0.5) > 0.15
+    assert np.quantile(spread, 0.9) > 0.5
+
+
 def test_noise_spans_0_to_1():
     field = noise_field(generator(0), 64)
     assert field.min() == 0
@@ -51,7 +58,10 @@ def test_an_occluder_covers_its_area_about_its_centre(ellipse, area):
     centres = (np.arange(200) + 0.5) / 200
     assert (opacity.sum(0) @ centres) / opacity.sum() == pytest.approx(0.4, abs=1e-3)
     assert (opacity.sum(1) @ centres) / opacity.sum() == pytest.approx(0.6, abs=1e-3)
-    assert ((opacity > 0) & (opacity < 1)).mean() < 0.03
+    assert 0.003 < ((opacity > 0) & (opacity < 1)).mean() < 0.03, "a soft edge of one pixel"
+    x, y = np.meshgrid(centres - 0.4, centres - 0.6)
+    xx, yy, xy = ((opacity * product).sum() for product in (x * x, y * y, x * y))
+    assert np.arctan2(2 * xy, xx - yy) / 2 == pytest.approx(0.3, abs=0.01)
 
 
 def test_an_occluder_keeps_its_texture_while_it_moves():
@@ -59,7 +69,7 @@ def test_an_occluder_keeps_its_texture_while_it_moves():
     moved, _ = occluder(angle=0.0, centre=(0.5, 0.6)).draw(64)
     again, _ = occluder(angle=0.0).draw(64)
     np.testing.assert_array_equal(colour, again)
-    assert moved.shape == colour.shape
+    np.testing.assert_array_equal(colour, moved)  # along its axis the shade stays, too
 
 
 def test_occluders_stay_smaller_than_the_hand_in_one_direction():

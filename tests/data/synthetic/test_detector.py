@@ -59,6 +59,37 @@ def test_without_noise_the_detections_are_exact():
     assert (confidence > 0.85).all()
 
 
+def noise_of(**parts: tuple[int, float]) -> np.ndarray:
+    """[1, NOISE_SIZE]: one value of each named part, by its place in the part; 0 elsewhere."""
+    begins = {"image": 0, "hardness": 57, "confusion": 78, "cue": 99}
+    noise = np.zeros((1, NOISE_SIZE))
+    for name, (place, value) in parts.items():
+        noise[0, begins[name] + place] = value
+    return noise
+
+
+@pytest.mark.parametrize(
+    ("noise", "logit"),
+    [
+        (noise_of(), 2.4),
+        (noise_of(cue=(8, 1.0)), 2.4 - 3 * 0.3 - 0.5),
+        (noise_of(cue=(8, -1.0)), 2.4 + 0.5),
+        (noise_of(hardness=(8, 1.0)), 2.4 - 0.4),
+        (noise_of(image=(0, 1.0)), 2.4 - 0.4 * 0.4),
+    ],
+)
+def test_the_confidence_by_hand(noise, logit):
+    _, confidence = detect(joints(), np.zeros((1, 21)), noise)
+    assert confidence[0, 8] == pytest.approx(1 / (1 + np.exp(-logit)))
+
+
+def test_a_joint_is_mistaken_for_the_next_fingers_and_more_easily_under_occlusion():
+    truth, half = joints(), np.full((1, 21), 0.5)
+    for confusion, occlusion, joint in [(2.9, 0 * half, 12), (2.7, 0 * half, 8), (2.7, half, 12)]:
+        found, _ = detect(truth, occlusion, noise_of(confusion=(8, confusion)))
+        np.testing.assert_allclose(found[0, 8], truth[0, joint])
+
+
 def test_frames_do_not_mix():
     noise = np.random.default_rng(0).standard_normal((5, NOISE_SIZE))
     occlusion = np.random.default_rng(1).random((5, 21))

@@ -98,6 +98,9 @@ def test_what_a_scene_lacks_has_no_area(hand, forearm, scenes):
     assert sleeve[1] < 1e-6
     assert sleeve[2] > 0.03
     assert sleeve[3] < 1e-6
+    arm_end, sleeve_end = vertices[2, 778 + 5 * 16 : 778 + 6 * 16], vertices[2, -16:]
+    centre = arm_end.mean(0)
+    torch.testing.assert_close(sleeve_end - centre, 1.2 * (arm_end - centre), atol=1e-5, rtol=0)
 
 
 def test_arm_and_sleeve_have_their_colours(hand, forearm, scenes):

@@ -1,12 +1,15 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from s2hand.data.synthetic import rendered
+from s2hand.data.synthetic import images, rendered
+from s2hand.data.synthetic.detector import NOISE_SIZE
 from s2hand.data.synthetic.images import SyntheticHands, hand_digest
+from s2hand.data.synthetic.scene import Scene
 from s2hand.geometry.camera import project
 from s2hand.hand.mano import ManoHead
 from s2hand.types import HandBatch
@@ -58,6 +61,27 @@ def test_keypoints_are_near_the_projected_truth(cached):
     assert error[batch.confidence > 0.5].median() < 5
     assert error[batch.confidence > 0].max() > 5
     assert 0.5 < batch.confidence.mean() < 0.95
+
+
+def test_an_object_lies_over_a_third_of_the_hands(make, cached, monkeypatch):
+    monkeypatch.setattr(images, "_OCCLUDED_SHARE", 0.0)
+    bare = make()
+    changed = [((bare[i].image - cached[i].image).abs() > 0.03).float().mean() for i in range(40)]
+    assert 0.2 < np.mean([share > 0.005 for share in changed]) < 0.6
+
+
+def test_detections_suffer_where_an_object_or_the_hand_itself_is_in_front(make):
+    dataset = make()
+    scenes = [dataset._scenes.sample(np.random.default_rng(i)) for i in range(4)]
+    shots = dataset._studio.shoot(Scene.stack(scenes))
+    picture, noise = np.zeros((4, 3, 32, 32), np.uint8), np.zeros((4, NOISE_SIZE))
+    clear, opaque = np.zeros((4, 32, 32)), np.ones((4, 32, 32))
+    hidden = 1 / (1 + np.exp(0.6))  # of logit 2.4 - 3
+    for depth, cover in ((shots.depth, opaque), (0 * shots.depth + 0.1, clear)):
+        seen = images.frames_of(replace(shots, depth=depth), picture, cover, noise)
+        np.testing.assert_allclose(seen["confidence"], hidden)
+    bare = images.frames_of(replace(shots, depth=0 * shots.depth), picture, clear, noise)
+    np.testing.assert_allclose(bare["confidence"], 1 / (1 + np.exp(-2.4)))
 
 
 def test_the_same_index_gives_the_same_frame_alone_and_cached(make, cached):

@@ -192,8 +192,10 @@ def test_the_view_turns_smoothly_and_pauses(scenes):
 
 
 def test_narrow_sequences_stay_within_60_degrees(hand):
-    narrow = SceneSampler(hand, "val", "narrow")
+    narrow, turned = SceneSampler(hand, "val", "narrow"), []
     for seed in range(10):
         view = moving_scene(np.random.default_rng(seed), narrow, hand, 60).view
         traces = view.diagonal(dim1=1, dim2=2).sum(-1)
-        assert torch.rad2deg(torch.arccos((traces.double() - 1) / 2)).max() < 60.01
+        turned.append(torch.rad2deg(torch.arccos((traces.double() - 1) / 2)))
+    assert torch.stack(turned).max() < 60.01
+    assert torch.stack(turned).median() > 33  # 28 for turns of a wide view

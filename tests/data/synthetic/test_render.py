@@ -57,6 +57,8 @@ def test_the_picture_shows_the_hand_where_the_truth_is(shots):
     assert np.median(np.abs(gap[seen & (gap < 0.004)])) < 0.003
     assert (gap[seen] > -0.012).mean() > 0.97
     assert (shots.opacity[frame, row, column] > 0.5).mean() > 0.85
+    nearest = np.where(shots.depth > 0, shots.depth, np.inf).min((1, 2))
+    assert np.median(nearest / shots.vertices[..., 2].min(1)) > 0.98, "at the edges, too"
     assert (shots.colour[:, :, 0, 0][shots.opacity[:, 0, 0] == 0] == 0).all()
 
 
@@ -66,7 +68,9 @@ def test_the_resolution_is_independent_of_the_crop(hand, renderer, scenes, shots
     np.testing.assert_array_equal(finer.joints_px, shots.joints_px)
     np.testing.assert_array_equal(finer.intrinsics, shots.intrinsics)
     pooled = finer.opacity.reshape(12, 64, 2, 64, 2).mean((2, 4))
-    assert np.abs(pooled - shots.opacity).mean() < 0.01
+    assert np.abs(pooled - shots.opacity).mean() < 0.005  # 0.011 for every second pixel
+    colour = finer.colour.reshape(12, 3, 64, 2, 64, 2).mean((3, 5))
+    assert np.abs(colour - shots.colour).mean() < 0.003  # 0.006
 
 
 def test_frames_do_not_depend_on_their_batch(hand, renderer, scenes, shots):
