@@ -235,3 +235,15 @@ def test_another_model_begins_again(tmp_path: Path, detector: Detector) -> None:
     detector.stop_after, detector.pictures = None, 0
     assert main([*command, "--model", str(other)]) == 0
     assert detector.pictures == len(read_detections(out))
+
+
+def test_a_picture_is_read_once(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = FIXTURES["stb"].write(tmp_path / "tree").root, tmp_path / "found.json"
+    wanted = wanted_hands("stb", root, ["train"], {})
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    assert main(["--dataset", "stb", str(root), "-o", str(out), "--split", "train"]) == 0
+    assert sorted(path for path in read if path in wanted) == sorted(wanted)
