@@ -419,7 +419,7 @@ def test_losses_are_left_out_weighted_and_added() -> None:
     [
         (["nope"], {"full": {}}, "no row named 'nope'; there are full"),
         (["full", "full"], {"full": {}}, "'full' is named twice"),
-        (["../x"], {"../x": {}}, "no name for a folder"),
+        (["../x"], {"../x": {}}, "not a folder name"),
         ([], {"full": {}}, "rows is empty"),
         (
             ["a"],
