@@ -102,7 +102,24 @@ def test_an_interrupted_run_can_be_repeated(end: Any, tmp_path: Path) -> None:
             raise end
     assert there(tmp_path) == {"a", "b", "c", "d"}, "an error removes nothing"
     run(tmp_path, "a")
-    assert there(tmp_path) == {"a"}
+    # Nobody can tell what a killed run left from what the user put there since.
+    assert there(tmp_path) == ({"a", "a.changed-1", "d"} if end == "killed" else {"a"})
+
+
+def test_a_file_that_appears_after_the_plan_is_kept(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path, "predict").plan(["hand.glb"])
+    write(tmp_path, "hand.glb", text="mine")
+    with outputs:
+        write(tmp_path, "hand.glb", text="result")
+    assert (tmp_path / "hand.changed-1.glb").read_text() == "mine"
+    assert (tmp_path / "hand.glb").read_text() == "result"
+
+
+def test_a_file_that_appears_after_a_kill_is_kept(tmp_path: Path) -> None:
+    Outputs(tmp_path, "predict").plan(["hand.glb"]).__enter__()
+    write(tmp_path, "hand.glb", text="mine")
+    run(tmp_path, "track.json")
+    assert (tmp_path / "hand.glb").read_text() == "mine"
 
 
 def test_planning_writes_nothing(tmp_path: Path) -> None:
@@ -283,7 +300,9 @@ def test_a_link_in_the_place_of_a_listed_file_stays(tmp_path: Path) -> None:
     write(tmp_path, "mine", text="mine")
     out = tmp_path / "out"
     run(out, "a", "b")
-    content = {"schema": SCHEMA, "writers": {"predict": {"a": None, "b": None}}}
+    status = (out / "b").stat()
+    listed = {"a": None, "b": [status.st_size, status.st_mtime_ns]}
+    content = {"schema": SCHEMA, "writers": {"predict": listed}}
     (out / MANIFEST).write_text(json.dumps(content))
     (out / "a").unlink()
     (out / "a").symlink_to(tmp_path / "mine")

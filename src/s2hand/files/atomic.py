@@ -21,7 +21,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: that of the block, naming ``path`` if it named the temporary or no file.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.s2hand-{secrets.token_hex(4)}{target.suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
@@ -38,5 +38,5 @@ def remove_leftovers(folder: str | Path) -> None:
     """Remove temporaries of killed processes from a folder and the folders in it."""
     for pattern in (".*", "*/.*"):
         for path in Path(folder).glob(pattern):
-            if re.fullmatch(r"\..+\.[0-9a-f]{8}(\.\w+)?", path.name) and path.is_file():
+            if re.fullmatch(r"\..+\.s2hand-[0-9a-f]{8}(\.\w+)?", path.name) and path.is_file():
                 path.unlink(missing_ok=True)

@@ -2,8 +2,9 @@
 
 A folder of results holds a manifest, ``.s2hand-outputs.json``, that lists what each command wrote
 there, with size and time. A later run replaces or removes only files that the manifest lists and
-that were not changed since. Every command writes through :class:`Outputs` (several files in a
-folder) or :func:`check_file` (one file that the user may name).
+that were not changed since. Every command that makes results writes through :class:`Outputs`
+(several files in a folder) or :func:`check_file` (one file that the user may name). A training run
+keeps the files of its own folder by itself.
 """
 
 from __future__ import annotations
@@ -129,7 +130,8 @@ class Outputs:
     A context manager: entering it writes the manifest with every planned file, leaving it completes
     the manifest. Where the block ends without an error, files of the same writer's earlier runs
     that this one did not plan are removed, unless they were changed. An interrupted run may be
-    repeated.
+    repeated. What a killed run left under its planned names, and what appeared there after the
+    plan, is renamed (``hand.changed-1.glb``): it might be the user's.
 
     Args:
         folder: made when it is needed.
@@ -149,6 +151,7 @@ class Outputs:
         self.folder, self.writer = Path(folder), writer
         self._inputs = _Inputs(inputs)
         self._names: list[str] = []
+        self._recognised: Callable[[Path], bool] = lambda path: False
         self._writers: dict[str, Listed] = {}
 
     def plan(
@@ -166,7 +169,7 @@ class Outputs:
                 such a command or was changed since, or a folder is there. Names the file and the
                 remedy.
         """
-        self._names = list(names)
+        self._names, self._recognised = list(names), recognised
         listed = self._listed()
         _check_folder(self.folder)
         self._inputs.check(self.folder / MANIFEST)
@@ -189,7 +192,8 @@ class Outputs:
                 continue
             if path.is_dir():
                 raise ValueError(f"{path} is a folder, but a file is to be written there: move it")
-            if not self._is_ours(name, listed) and not recognised(path):
+            unfinished = name in listed and listed[name] is None
+            if not (unfinished or self._is_ours(name, listed) or recognised(path)):
                 why = "was changed since" if name in listed else "was not written by this command"
                 raise ValueError(
                     f"{path} exists and {why}: move it, or choose another folder for the results"
@@ -212,7 +216,7 @@ class Outputs:
         return [name for name in there if not self._is_ours(name, listed)]
 
     def set_aside(self, name: str) -> Path:
-        """Rename a changed file, so that it may be made again; returns its new path."""
+        """Rename a file that may be the user's; returns its new path."""
         path, number = self.folder / name, 1
         while os.path.lexists(kept := path.with_name(f"{path.stem}.changed-{number}{path.suffix}")):
             number += 1
@@ -221,10 +225,17 @@ class Outputs:
 
     def __enter__(self) -> Self:
         self._writers = self._read()
+        listed = self._listed()
+        for name in self._names:
+            path = self.folder / name
+            if not os.path.lexists(path) or self._is_ours(name, listed) or self._recognised(path):
+                continue
+            # A killed run may have left it, or the user may have put it there since: nobody knows.
+            self.set_aside(name)
         for other in self._writers.values():
             for name in self._names:
                 other.pop(name, None)
-        # Entries of earlier runs stay, so that what an interrupted run leaves is removed later.
+        # Entries of earlier runs stay: what an interrupted run does not remove, a later one does.
         self._writers.setdefault(self.writer, {}).update(dict.fromkeys(self._names))
         self._write()
         return self
@@ -265,7 +276,7 @@ class Outputs:
     def _is_ours(self, name: str, listed: Listed) -> bool:
         """Whether a file is listed, and as it was when it was written."""
         found = _stamp(self.folder / name)
-        return name in listed and found is not None and listed[name] in (None, found)
+        return name in listed and found is not None and listed[name] == found
 
     def _check_links(self, folder: Path) -> None:
         """Raise ValueError where a link leads out of the folder of results."""

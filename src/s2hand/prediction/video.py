@@ -14,6 +14,8 @@ from s2hand.files.outputs import Input, Outputs, check_file, files_named_in, has
 from s2hand.prediction.clip import WRITER, ClipOptions, check_options, predict_track, track_names
 from s2hand.prediction.frames import frame_inputs
 from s2hand.prediction.summary import TrackSummary
+from s2hand.training.checkpoints.reading import LAST
+from s2hand.training.checkpoints.writing import check_checkpoints
 from s2hand.training.module import S2Hand
 
 
@@ -42,8 +44,15 @@ def clip_options(cfg: DictConfig) -> ClipOptions:
 def check_adapting(cfg: DictConfig) -> None:
     """Raise ValueError if adapting would replace a file of the user."""
     run, inputs = Path(cfg.paths.run), config_inputs(cfg)
-    check_file(run / "checkpoints" / "last.ckpt", inputs)
+    check_checkpoints(run, inputs)
     check_file(run / "adapt.json", inputs, has_keys("residual_px"))
+    check_file(run / "checkpoints" / LAST, recognised=lambda _: _is_adaptation(run))
+
+
+def _is_adaptation(run: Path) -> bool:
+    """Whether a folder holds an adaptation, finished or not, and not a training run."""
+    began = (run / "metrics.csv").exists() and not (run / "train.json").exists()
+    return began or has_keys("residual_px")(run / "adapt.json")
 
 
 def check_predicting(cfg: DictConfig, out: Path) -> None:

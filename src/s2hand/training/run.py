@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from s2hand.files.atomic import remove_leftovers
 from s2hand.files.json import read_json_object, write_json
+from s2hand.files.outputs import check_file, has_keys
 from s2hand.model.modes import freeze_batch_norm
 from s2hand.training.build import initialise, make_data, make_module, make_trainer
 from s2hand.training.checkpoints.reading import LAST
 from s2hand.training.checkpoints.renamed import current_names
-from s2hand.training.checkpoints.writing import newest_checkpoint
+from s2hand.training.checkpoints.writing import check_checkpoints, newest_checkpoint
 from s2hand.training.loggers.dashboard import log_checkpoint, use_checkpoint
 from s2hand.training.loggers.metrics_csv import MetricsCsv
 
@@ -101,7 +102,8 @@ def train(cfg: DictConfig) -> float | None:
         cfg: ``conf/train.yaml``, composed by Hydra.
 
     Raises:
-        ValueError: another configuration has finished in ``cfg.paths.run``.
+        ValueError: another configuration has finished in ``cfg.paths.run``, or the run would
+            replace ``cfg.init_from`` or a ``train.json`` that is not a run's.
         CheckpointError: ``cfg.init_from`` cannot be read, or is of another hand.
     """
     finished = finished_before(cfg)
@@ -111,6 +113,8 @@ def train(cfg: DictConfig) -> float | None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
     last = run / "checkpoints" / LAST
+    check_checkpoints(run, [cfg.init_from])
+    check_file(run / "train.json", recognised=has_keys("steps", "metrics"))
     trainer = make_trainer(cfg)  # first: its loggers report if the rest cannot be built
     module = make_module(cfg)
     if cfg.init_from:

@@ -21,6 +21,7 @@ from s2hand.studies.ablation.rows import Change, changed_losses, read_changes
 from s2hand.studies.ablation.table import ROW_FILE
 from s2hand.training.checkpoints.reading import checkpoint_file, read_checkpoint
 from s2hand.training.checkpoints.renamed import current_names
+from s2hand.training.checkpoints.writing import check_checkpoints
 from s2hand.training.evaluation import data_config
 from s2hand.training.run import described, flat
 
@@ -100,8 +101,9 @@ class AblationStudy:
         """
         inputs = [self.cfg.checkpoint, self.cfg.get("hand_file")]
         for name in self.changes:
-            for file in ("checkpoints/last.ckpt", "start.ckpt", "metrics.json"):
+            for file in ("start.ckpt", "metrics.json"):
                 check_file(self.folder / name / file, inputs)
+            check_checkpoints(self.folder / name, inputs)
         manifest = (self.folder / MANIFEST).exists()
         is_study = has_keys("checkpoint", "sha256")(self.folder / STUDY_FILE)
         # A study of an older version has no manifest.

@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from s2hand.files.atomic import atomic_path
+from s2hand.files.outputs import Input, check_file
 from s2hand.training.checkpoints.reading import (
     LAST,
     PREVIOUS,
@@ -26,6 +27,13 @@ from s2hand.training.checkpoints.reading import (
 from s2hand.training.objective import NonFiniteLossError
 
 _log = logging.getLogger(__name__)
+
+
+def check_checkpoints(run: Path, inputs: Iterable[Input]) -> None:
+    """Raise ValueError if a run in the folder ``run`` would replace or remove one of ``inputs``."""
+    given = list(inputs)
+    for name in (LAST, PREVIOUS):
+        check_file(run / "checkpoints" / name, given)
 
 
 class UnwrittenCheckpointError(OSError):
