@@ -232,14 +232,13 @@ def copied(read: Read, tmp_path: Path) -> tuple[HandDataset, Path]:
 
 @every
 def test_images_of_another_size_than_k_s_are_refused(read: Read, tmp_path: Path) -> None:
-    """Row 8: labels and K are those of the published images; both sizes are told."""
+    """Row 8: labels and K are those of the published images; both sizes are reported."""
     dataset, path = copied(read, tmp_path)
     image = read_image(path)
     image.resize((image.width // 2, image.height // 2)).save(path)
     said = (
         f"{path} is {image.width // 2}x{image.height // 2}; K and "
-        f"(labels|detections) are those of the published {image.width}x{image.height} images; "
-        "unpack them again, not resized"
+        f"(labels|detections) belong to the published {image.width}x{image.height} images"
     )
     with pytest.raises(ValueError, match=said):
         dataset[0]
@@ -251,7 +250,7 @@ def test_detections_of_resized_images_are_rescaled(read: Read, tmp_path: Path) -
     names, values = frames_of(read), rows(len(frames_of(read)))
     sizes = [read_image(path).size for path in paths_of(read)]
     if len(set(sizes)) > 1:
-        with pytest.raises(ValueError, match=r"do not fit .* cropped or turned"):
+        with pytest.raises(ValueError, match=r"do not fit .* cropped or rotated"):
             opened(read, tmp_path, values, names, image_size=[2 * n for n in sizes[0]])
         return
     expected = opened(read, tmp_path, values)[0]

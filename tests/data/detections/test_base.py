@@ -139,7 +139,7 @@ class TestOwn:
 
     def test_the_other_side_is_refused(self, tmp_path: Path) -> None:
         write_detections(tmp_path / "own.json", some(1, side="left"))
-        with pytest.raises(ValueError, match="left hands; say side='left'"):
+        with pytest.raises(ValueError, match="left hands; give side='left'"):
             read_detections(tmp_path / "own.json", "right")
 
     @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ class TestJoining:
     def test_an_ambiguous_name_is_refused(self) -> None:
         found = some(2, names=["a/1.jpg", "b/1.jpg"])
         assert len(found.of_images(["a/1", "b/1"])) == 2
-        with pytest.raises(ValueError, match=r"'1' fits several detections: a/1\.jpg, b/1\.jpg"):
+        with pytest.raises(ValueError, match=r"'1' matches several detections: a/1\.jpg, b/1\.jpg"):
             found.of_images(["1"])
 
     def test_video_frames_by_number(self) -> None:

@@ -68,7 +68,7 @@ def test_the_first_of_a_side_is_taken_and_the_others_named(
     with caplog.at_level(logging.WARNING):
         found = read_detections(path, "right")
     assert (found.confidence > 0).any(-1).sum() == 5
-    assert "track 0 of 2 right hands is taken; others: track=2" in caplog.text
+    assert "track 0 of 2 right hands; others: track=2" in caplog.text
     caplog.clear()
     assert (read_detections(path, "right", 2).confidence > 0).any(-1).sum() == 2
     assert not caplog.text
@@ -78,7 +78,7 @@ def test_the_first_of_a_side_is_taken_and_the_others_named(
     ("side", "track", "words"),
     [
         ("right", 7, "track=7: .*track 1 .left."),
-        ("right", 1, "track 1 is a left hand; say side=left"),
+        ("right", 1, "track 1 is a left hand; give side=left"),
     ],
 )
 def test_a_hand_that_is_not_there_is_an_error(
@@ -91,7 +91,7 @@ def test_a_hand_that_is_not_there_is_an_error(
 def test_a_side_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "left.json"
     write_tracks(file, NAMES, [keypoints("left", [0], 0.5)], None, "x", "y")
-    with pytest.raises(ValueError, match=r"no right hand, but track 0 \(left\); say side=left"):
+    with pytest.raises(ValueError, match=r"no right hand, but track 0 \(left\); give side=left"):
         read_detections(file)
     write_tracks(file, NAMES, [], None, "x", "y")
     assert list_tracks(file) == []
@@ -147,7 +147,7 @@ def test_both_hands_of_an_openpose_folder_can_be_told_apart(tmp_path: Path) -> N
         assert info.side is not None
         found = read_detections(tmp_path, info.side, info.track)
         assert found.keypoints[0, 0, 0] == {"left": 50, "right": 90}[info.side]
-    with pytest.raises(ValueError, match=r"track=0, side=left: .* left one track 1"):
+    with pytest.raises(ValueError, match=r"track=0, side=left: .* left hand track 1"):
         read_detections(tmp_path, "left", 0)
 
 

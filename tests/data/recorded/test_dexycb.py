@@ -22,7 +22,13 @@ from s2hand.data.crops import crop_image
 from s2hand.data.detections.files import read_detections
 from s2hand.data.frames.sources import read_image
 from s2hand.data.module import HandDataModule
-from s2hand.data.recorded.dexycb import SERIALS, DexYcbDataset, View, in_split, read_intrinsics
+from s2hand.data.recorded.dexycb import (
+    SERIALS,
+    DexYcbDataset,
+    RecordingId,
+    in_split,
+    read_intrinsics,
+)
 from s2hand.geometry.camera import project, transform_points
 from s2hand.types import HandBatch
 from s2hand.window import Window
@@ -166,8 +172,10 @@ class TestCuts:
 class TestSplits:
     @pytest.mark.parametrize("setup", ["s0", "s1", "s2", "s3"])
     def test_every_view_is_in_exactly_one_part(self, setup: Any) -> None:
-        views = [View(s, q, c) for s in range(10) for q in range(100) for c in range(8)]
-        parts = [[in_split(setup, part, v) for v in views] for part in ("train", "val", "test")]
+        recordings = [RecordingId(s, q, c) for s in range(10) for q in range(100) for c in range(8)]
+        parts = [
+            [in_split(setup, part, r) for r in recordings] for part in ("train", "val", "test")
+        ]
         assert (np.sum(parts, 0) == 1).all()
 
     @pytest.mark.parametrize(
@@ -182,7 +190,7 @@ class TestSplits:
     def test_the_parts_have_the_published_sizes(
         self, setup: Any, views: tuple[int, int, int]
     ) -> None:
-        every = [View(s, q, c) for s in range(10) for q in range(100) for c in range(8)]
+        every = [RecordingId(s, q, c) for s in range(10) for q in range(100) for c in range(8)]
         found = [sum(in_split(setup, part, v) for v in every) for part in ("train", "val", "test")]
         assert tuple(found) == views
 
@@ -204,7 +212,7 @@ class TestSplits:
     ) -> None:
         with caplog.at_level(logging.WARNING):
             DexYcbDataset(dexycb.root, dexycb.detections, "s0", "val")
-            assert "subject-01 has not 100 sequences" in caplog.text
+            assert "subject-01 does not have 100 sequences" in caplog.text
             caplog.clear()
             DexYcbDataset(dexycb.root, dexycb.detections, "s2", "test")
         assert "sequences" not in caplog.text

@@ -85,7 +85,7 @@ def test_splits(hanco: HanCoTree) -> None:
         ("calib/0000/00000000.json", [], r"expected K \(8 x 3 x 3\)"),
         ("meta.json", {"is_train": [[True] * 5] * 4}, r"meta\.json: no list of lists 'is_valid'"),
         ("meta.json", {k: [[True] * 2] * 4 for k in ("is_train", "is_valid")}, "image of frame 4"),
-        ("meta.json", {k: [[True] * 5] * 2 for k in ("is_train", "is_valid")}, "knows 2 sequences"),
+        ("meta.json", {k: [[True] * 5] * 2 for k in ("is_train", "is_valid")}, "lists 2 sequences"),
         (
             "meta.json",
             {"is_train": [[True] * 5] * 4, "is_valid": [[True] * 5] * 3},

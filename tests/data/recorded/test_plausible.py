@@ -1,4 +1,4 @@
-"""Labels that are no hand's are found, hands of every dataset's fixture are not."""
+"""Implausible labels are found; the hands of every dataset's fixture are plausible."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_vertex_far_off_is_found(joints: np.ndarray) -> None:
 def test_the_first_is_named(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert count_strange(np.array([False, True, True]), "root train", "abc") == {STRANGE: 2}
-    assert "root train: the labels of 2 frames are no hand's, first b" in caplog.text
+    assert "root train: the labels of 2 frames are not a hand's, first b" in caplog.text
 
 
 def test_detections_of_another_place_are_counted(joints: np.ndarray) -> None:

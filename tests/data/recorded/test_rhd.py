@@ -171,8 +171,8 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ([], "no dict of pictures"),
-            ({"a": {}}, "keys are not the numbers"),
+            ([], r"anno_training\.pickle is not a dict of pictures"),
+            ({"a": {}}, "keys are not picture numbers"),
             ({0: None}, "picture 00000: a NoneType where"),
             (_annotations(K=...), "picture 00000: no 'K' in it"),
             (_annotations(xyz=np.zeros((21, 3))), r"xyz has shape \(21, 3\), expected \(42, 3\)"),
@@ -181,7 +181,7 @@ class TestFiles:
             (_annotations(xyz=np.full((42, 3), -1.0)), "OpenGL axes"),
             (
                 _annotations(K=K * [[2], [2], [1]]),
-                "no usable .*3D more than 10 px beside its 2D: 2",
+                "no usable .*3D more than 10 px from its 2D: 2",
             ),
             (_annotations(K=None), r"no usable hand \(None in the annotation: 2\)"),
         ],
@@ -204,11 +204,11 @@ class TestFiles:
         content[5]["xyz"][25] += [0.02, 0, 0]  # of one that is no sample
         (copy / "training" / "anno_training.pickle").write_bytes(python2_pickle(content))
         train = RhdDataset(copy, copy / "openpose")
-        assert train.reasons["3D more than 10 px beside its 2D"] == 1
+        assert train.reasons["3D more than 10 px from its 2D"] == 1
         assert "00002/right" not in train.names
         assert "00002/left" in train.names
         (copy / "evaluation" / "anno_evaluation.pickle").write_bytes(python2_pickle(content))
-        with pytest.raises(ValueError, match=r"picture 00002 projects 1\d px beside its uv_vis"):
+        with pytest.raises(ValueError, match=r"picture 00002 projects 1\d px from its uv_vis"):
             RhdDataset(copy, None, "evaluation")
 
     def test_a_pickle_that_names_code_is_refused(self, copy: Path) -> None:

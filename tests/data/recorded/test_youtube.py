@@ -130,9 +130,9 @@ def test_detections_without_sides_name_samples(youtube: YouTubeTree) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: [], r"youtube_train\.json: no picture has one annotated hand"),
+        (lambda c: [], r"youtube_train\.json: no picture has exactly one annotated hand"),
         (lambda c: c | {"images": []}, "KeyError 43"),
-        (lambda c: {"images": c["images"], "annotations": []}, "no picture has one"),
+        (lambda c: {"images": c["images"], "annotations": []}, "no picture has exactly one"),
         (lambda c: c | {"images": [i | {"name": "/etc/x.png"} for i in c["images"]]}, "leads out"),
         (lambda c: c | {"images": [i | {"width": 0} for i in c["images"]]}, "not positive"),
         (

@@ -412,7 +412,7 @@ class TestDamage:
     def test_an_index_that_cannot_be(self, copy: Path, change: dict[str, Any], said: str) -> None:
         path = copy / "index.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-        with pytest.raises(ValueError, match=rf"copy/index\.json: .*{said}.*pack the dataset anew"):
+        with pytest.raises(ValueError, match=rf"copy/index\.json: .*{said}.*repack the dataset"):
             PackedDataset(copy)
 
     @pytest.mark.parametrize("late", ["protocol", "labels_sha256"])
@@ -514,7 +514,7 @@ class TestWriting:
 
     def test_cached_features_are_not_packed(self, tmp_path: Path) -> None:
         dataset = FeatureDataset(Colours(3), lambda x: (x,), "k", tmp_path / "cache")
-        with pytest.raises(ValueError, match="pack the dataset that they were made of"):
+        with pytest.raises(ValueError, match="cached features: pack the dataset without"):
             pack(dataset, tmp_path / "set")
 
     def test_the_version_stands_in_the_file(self, shards: Path) -> None:

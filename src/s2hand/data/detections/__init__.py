@@ -1,1 +1,1 @@
-"""2D detections: what is detected, its file forms, and tracks of several hands."""
+"""2D detections: keypoints per image, their file formats, and tracks of several hands."""

@@ -24,12 +24,12 @@ _IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png|bmp|webp|tiff?)$", re.IGNORECASE)
 class Detections:
     """2D keypoints of one hand per image.
 
-    The constructor cleans what detectors are known to write: confidences outside 0..1 are clamped,
-    NaN becomes 0, and keypoints of confidence 0 become (0, 0). ``repaired`` counts the cases.
+    The constructor repairs known detector outputs: confidences outside 0..1 are clamped, NaN
+    becomes 0, and keypoints with confidence 0 become (0, 0). ``repaired`` counts the cases.
 
     Raises:
-        ValueError: for shapes that do not fit, names given twice, or coordinates that are all
-            within 0..1 (normalised by the detector instead of pixels).
+        ValueError: for inconsistent shapes, an unknown side, or coordinates that are all within
+            0..1 (normalised by the detector instead of pixels).
     """
 
     names: tuple[str, ...]
@@ -38,13 +38,13 @@ class Detections:
     confidence: Float[np.ndarray, "n 21"]
     """0..1; 0 = not detected."""
     image_size: tuple[int, int] | None = None
-    """(width, height) of the images that the keypoints refer to, where the file says so."""
+    """(width, height) of the images that the keypoints refer to, if the file records it."""
     side: str | None = None
-    """``right`` or ``left``, where the file says so."""
+    """``right`` or ``left``, if the file records it."""
     source: str = "detections"
     """The file, for messages."""
     image_sha256: UInt8[np.ndarray, "n 32"] | None = None
-    """SHA-256 of the file of each image, zeros where it is unknown; None where it is of all."""
+    """SHA-256 of each image file, zeros if unknown; None if all are unknown."""
     repaired: dict[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Detections:
         if not len(self.names) == len(keypoints) == len(confidence):
             raise ValueError(
                 f"{self.source}: {len(keypoints)} rows of keypoints, {len(confidence)} of "
-                f"confidences and {len(self.names)} names; they must be equally many"
+                f"confidences and {len(self.names)} names; the numbers must be equal"
             )
         if self.image_sha256 is not None and self.image_sha256.shape != (len(self.names), 32):
             raise ValueError(
@@ -69,8 +69,8 @@ class Detections:
         found = keypoints[confidence > 0]
         if len(found) and found.max() <= 1:
             raise ValueError(
-                f"{self.source}: all coordinates are at most 1, so they look normalised; write them"
-                " in pixels (OpenPose: --keypoint_scale 0)"
+                f"{self.source}: all coordinates are at most 1 and look normalised; write them in "
+                "pixels (OpenPose: --keypoint_scale 0)"
             )
         counts = {"keypoint not finite": invalid.sum(), "confidence outside 0..1": clamped.sum()}
         counts = {**self.repaired, **{k: int(v) for k, v in counts.items() if v}}
@@ -83,7 +83,7 @@ class Detections:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any name, coordinate, confidence or image's checksum."""
+        """16 hex digits that change with any name, coordinate, confidence or image checksum."""
         digest = hashlib.sha256(json.dumps([self.names, self.image_size, self.side]).encode())
         for array in (self.keypoints, self.confidence, self.image_sha256):
             if array is not None:
@@ -91,13 +91,13 @@ class Detections:
         return digest.hexdigest()[:16]
 
     def of_images(self, names: Sequence[str]) -> Detections:
-        """One row per name; image suffixes, and folders before a detection's name, do not count.
+        """One row per name; image suffixes and leading folders of a detection's name are ignored.
 
         ``00000012`` finds ``training/rgb/00000012.jpg``, and ``ABF10/0001`` finds
         ``ABF10/0001.png``.
 
         Raises:
-            ValueError: naming the first name without a row or with several.
+            ValueError: for the first name without a row or with several rows.
         """
         lookup: dict[str, list[int]] = {}
         for row, name in enumerate(self.names):
@@ -111,10 +111,10 @@ class Detections:
         return self._select(names, [candidates[0] for candidates in found])
 
     def of_video(self) -> Detections:
-        """One row per frame, in order: the last digits of each name are its number, from 0.
+        """One row per frame, in order; the last digits of each name are its number, from 0.
 
         Raises:
-            ValueError: naming a name without digits, two names of one frame, or a frame left out.
+            ValueError: for a name without digits, two names of one frame, or a missing frame.
         """
         rows: dict[int, int] = {}
         for row, name in enumerate(self.names):
@@ -133,7 +133,7 @@ class Detections:
             if number not in rows:
                 raise ValueError(
                     f"{self.source}: no detection of video frame {number:06d}; count from 0, and "
-                    "give frames without a hand confidence 0"
+                    "set the confidence of frames without a hand to 0"
                 )
         numbers = range(len(rows))
         return self._select([f"{n:06d}" for n in numbers], [rows[n] for n in numbers])
@@ -143,10 +143,10 @@ class Detections:
         return self._select(self.names[:count], list(range(count)))
 
     def on_frames(self, sizes: Int[np.ndarray, "n 2"]) -> Detections:
-        """Keypoints in pixels of frames of these (width, height), where ``image_size`` differs.
+        """Keypoints scaled from ``image_size`` to frames of these (width, height), pixels.
 
         Raises:
-            ValueError: if a frame has another aspect ratio than the image of its detection.
+            ValueError: if the aspect ratios of a frame and ``image_size`` differ.
         """
         if self.image_size is None:
             return self
@@ -155,7 +155,7 @@ class Detections:
             if abs(factor[0] / factor[1] - 1) > 0.01:
                 raise ValueError(
                     f"{self.source}: detections of {self.image_size} pixels do not fit {name!r} of "
-                    f"{tuple(size)}; was the image cropped or turned after the detection?"
+                    f"{tuple(size)}; was the image cropped or rotated after the detection?"
                 )
         scaled = factors[:, None] * (self.keypoints + 0.5) - 0.5
         return replace(self, keypoints=scaled, image_size=None)
@@ -172,17 +172,19 @@ class Detections:
 
     def _unmatched(self, name: str, candidates: list[str]) -> str:
         if candidates:
-            return f"{self.source}: {name!r} fits several detections: {', '.join(candidates[:3])}"
+            return (
+                f"{self.source}: {name!r} matches several detections: {', '.join(candidates[:3])}"
+            )
         known = ", ".join(repr(n) for n in self.names[:3]) or "none"
         return (
-            f"{self.source}: no detection named {name!r} (it holds {len(self)}: {known}, ...); "
-            "run the detector on every image, an image without a hand gets confidence 0"
+            f"{self.source}: no detection named {name!r} (the {len(self)} names are {known}, ...); "
+            "run the detector on every image; an image without a hand gets confidence 0"
         )
 
 
 NOT_YET = Detections((), np.zeros((0, NUM_JOINTS, 2)), np.zeros((0, NUM_JOINTS)))
-"""Given to a dataset in place of detections that are still to be made: it keeps every frame, whole,
-with confidence 0, and says where the pictures lie and which hand is wanted."""
+"""Placeholder for detections that are still to be made. A dataset then keeps every frame, uncropped
+and with confidence 0, and lists the image files and hand sides for the detector."""
 
 
 def _stem(name: str) -> str:

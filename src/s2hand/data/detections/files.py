@@ -1,6 +1,6 @@
-"""Files of 2D detections: OpenPose folders, the published S2HAND JSON, and our own JSON.
+"""Files of 2D detections: OpenPose folders, the published S2HAND JSON, and this package's JSON.
 
-All are read as :class:`~s2hand.data.detections.base.Detections`. None can execute anything.
+All are read as :class:`~s2hand.data.detections.base.Detections`; no format can execute code.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ SCHEMA = "s2hand.detections/1"
 
 
 def read_detections(path: str | Path, side: str = "right", track: int | None = None) -> Detections:
-    """Read an OpenPose folder, the published S2HAND JSON or our own JSON, told apart by content.
+    """Read an OpenPose folder, the published S2HAND JSON or this package's JSON.
+
+    The format is recognised by its content.
 
     Args:
         path: the file or folder.
-        side: chooses the hand in OpenPose files and among tracks; a file that names its side must
-            agree.
-        track: which hand of several (:func:`list_tracks`); None is the first of the side, with a
+        side: the hand to read from OpenPose files and tracks; must match a file's recorded side.
+        track: the number of the hand (:func:`list_tracks`). None is the first of the side, with a
             warning that names the others. In an OpenPose folder 0 is the right hand and 1 the
             left; a file of one hand has track 0.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if the file or folder is missing.
         ValueError: naming the file, the value and the remedy.
     """
     path = Path(path)
@@ -47,8 +48,8 @@ def read_detections(path: str | Path, side: str = "right", track: int | None = N
         raise ValueError(f"side={side!r}; use 'right' or 'left'")
     if not path.is_dir() and not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such detection file or folder; detections are 2D keypoints per frame: the "
-            "JSON that s2hand-detect writes, that of S2HAND, or a folder of OpenPose's"
+            f"{path}: no such detection file or folder; give 2D keypoints per frame: the JSON of "
+            "s2hand-detect, the JSON of S2HAND, or an OpenPose folder"
         )
     content = None if path.is_dir() else read_json(path)
     if isinstance(content, dict) and content.get("schema") == TRACKS_SCHEMA:
@@ -56,24 +57,24 @@ def read_detections(path: str | Path, side: str = "right", track: int | None = N
     if content is None:
         if track not in (None, SIDES.index(side)):
             raise ValueError(
-                f"track={track}, side={side}: of an OpenPose folder like {path} the right hand is "
-                "track 0 and the left one track 1; leave track out"
+                f"track={track}, side={side}: in an OpenPose folder like {path} the right hand is "
+                "track 0 and the left hand track 1; leave track out"
             )
         return _read_openpose(path, side)
     if track:
         raise ValueError(f"track={track}: {path} holds one hand; leave track out")
     if isinstance(content, dict):
-        return _read_own(path, content, side)
+        return _read_package_json(path, content, side)
     if isinstance(content, list) and len(content) == 3:
         return _read_published(path, content)
     raise ValueError(
-        f"{path}: neither {SCHEMA!r} nor the S2HAND form [xy, confidences, names]; "
+        f"{path}: neither {SCHEMA!r} nor the S2HAND format [xy, confidences, names]; "
         "for OpenPose give the folder of its JSON files"
     )
 
 
 def list_tracks(path: str | Path) -> list[TrackInfo]:
-    """Every hand that a file or folder of detections holds, the most confident first.
+    """All hands in a file or folder of detections, the most confident first.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read_detections`.
@@ -92,7 +93,7 @@ def list_tracks(path: str | Path) -> list[TrackInfo]:
 
 
 def write_detections(path: str | Path, detections: Detections) -> None:
-    """Write our own JSON (docs/formats.md), coordinates and confidences to 4 decimals."""
+    """Write this package's JSON (docs/formats.md); numbers are rounded to 4 decimals."""
     rows = np.concatenate([detections.keypoints, detections.confidence[..., None]], -1).round(4)
     frames = [
         {"name": name, "keypoints": row.tolist() if row[:, 2].any() else []}
@@ -110,14 +111,14 @@ def write_detections(path: str | Path, detections: Detections) -> None:
     write_json(path, content, indent=None)
 
 
-def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
+def _read_package_json(path: Path, content: dict[str, Any], side: str) -> Detections:
     if content.get("schema") != SCHEMA:
         raise ValueError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA!r}")
     frames = content.get("frames")
     if not isinstance(frames, list) or not all(isinstance(f, dict) and "name" in f for f in frames):
         raise ValueError(f"{path}: 'frames' must be a list of {{'name': ..., 'keypoints': ...}}")
     if content.get("side") not in (None, side):
-        raise ValueError(f"{path} holds {content['side']} hands; say side={content['side']!r}")
+        raise ValueError(f"{path} holds {content['side']} hands; give side={content['side']!r}")
     names = distinct_names(path, [frame["name"] for frame in frames])
     rows = [
         keypoint_row(path, n, f.get("keypoints"), 3) for n, f in zip(names, frames, strict=True)
@@ -135,11 +136,11 @@ def _read_own(path: Path, content: dict[str, Any], side: str) -> Detections:
 
 
 def _read_published(path: Path, content: list[Any]) -> Detections:
-    """``[xy (n x 21 x 2), confidence (n x 21 x 1), names]``; a name may stand in a list of one."""
+    """``[xy (n x 21 x 2), confidence (n x 21 x 1), names]``; a name may be a list of one."""
     lengths = [len(part) if isinstance(part, list) else -1 for part in content]
     if len(set(lengths)) != 1 or lengths[0] < 0:
         raise ValueError(
-            f"{path}: {lengths} keypoints, confidences and names; must be equally many"
+            f"{path}: {lengths} keypoints, confidences and names; the numbers must be equal"
         )
     names = distinct_names(path, [n[0] if isinstance(n, list) and n else n for n in content[2]])
     xy = [keypoint_row(path, name, row, 2) for name, row in zip(names, content[0], strict=True)]
@@ -155,9 +156,9 @@ def _read_published(path: Path, content: list[Any]) -> Detections:
 
 
 def _read_openpose(folder: Path, side: str) -> Detections:
-    """One JSON per frame; of several people the one whose wanted hand has most confidence.
+    """One JSON per frame; of several people, the hand of this side with the highest confidence.
 
-    Files of subfolders are named with their folder: ``ABF10/0001_keypoints.json`` is ABF10/0001.
+    Names include the subfolder: ``ABF10/0001_keypoints.json`` is ABF10/0001.
     """
     files = sorted(folder.rglob("*.json"))
     if not files:

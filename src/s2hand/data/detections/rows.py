@@ -1,4 +1,4 @@
-"""What every form of detection file is made of: rows of 21 keypoints, and names."""
+"""Parts common to all formats of detection files: rows of 21 keypoints, names, checksums."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def keypoint_row(path: Path, name: str, values: Any, width: int) -> Float[np.nda
     if row.size != NUM_JOINTS * width:
         raise ValueError(
             f"{path}: {name!r} has {row.size} numbers, expected {NUM_JOINTS} x {width}; "
-            "an undetected keypoint is 0 with confidence 0, not left out"
+            "write an undetected keypoint as 0 with confidence 0"
         )
     return row.reshape(NUM_JOINTS, width)
 
 
 def image_size(path: Path, value: Any) -> tuple[int, int] | None:
-    """(width, height) of the images that a file is about, where it says so."""
+    """(width, height) of the detected images; None if the file does not record it."""
     if value is None:
         return None
     if (
@@ -49,7 +49,7 @@ def image_size(path: Path, value: Any) -> tuple[int, int] | None:
 def checksums(
     path: Path, names: Sequence[str], values: Sequence[Any]
 ) -> UInt8[np.ndarray, "n 32"] | None:
-    """SHA-256 of images, of 64 hex digits each; zeros for None, and None if there are no others."""
+    """SHA-256 of images from 64 hex digits each; zeros for None, and None if all are None."""
     if not any(value is not None for value in values):
         return None
     rows = np.zeros((len(names), 32), np.uint8)
@@ -57,14 +57,14 @@ def checksums(
         if value is not None:
             if not (isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value)):
                 raise ValueError(
-                    f"{path}: {name!r} has sha256 {value!r:.80}; expected 64 hex digits, or none"
+                    f"{path}: {name!r} has sha256 {value!r:.80}; expected 64 hex digits or null"
                 )
             row[:] = np.frombuffer(bytes.fromhex(value), np.uint8)
     return rows
 
 
 def distinct_names(path: Path, names: Sequence[Any]) -> tuple[str, ...]:
-    """Names as texts; ValueError for one that is given twice."""
+    """Names as strings; ValueError for a duplicate."""
     # The public detector wrote FreiHAND's image numbers in one version and file names in another.
     texts = tuple(f"{name:08d}" if isinstance(name, int) else str(name) for name in names)
     if len(set(texts)) != len(texts):

@@ -1,4 +1,4 @@
-"""Detections of several hands through one recording, format ``s2hand.detections/2``."""
+"""Detections of several hands in one recording, format ``s2hand.detections/2``."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class TrackInfo:
     """A hand in a file of detections."""
 
     track: int
-    """Its number in the file."""
+    """Number in the file."""
     side: str | None
-    """``right`` or ``left``, where the file says so."""
+    """``right`` or ``left``, if the file records it."""
     frames: int
-    """In how many it was seen."""
+    """Number of frames with a detection."""
     confidence: float
-    """Mean over its keypoints in these frames."""
+    """Mean over the keypoints of these frames."""
 
     @property
     def total(self) -> float:
-        """What tracks are ordered by: confidence, summed over frames."""
+        """Confidence summed over frames; tracks are sorted by it."""
         return self.frames * self.confidence
 
     def __str__(self) -> str:
@@ -46,11 +46,11 @@ class TrackInfo:
 
 @dataclass(frozen=True)
 class TrackKeypoints:
-    """A hand to be written."""
+    """A hand to write."""
 
     side: str
     positions: Sequence[int]
-    """Of the frames it was seen in, among all names."""
+    """Indices into all frame names, of the frames with a detection."""
     keypoints: Float[np.ndarray, "n 21 2"]
     """Pixels of the upright frame, pixel centres at integers."""
     confidence: Float[np.ndarray, "n 21"]
@@ -58,7 +58,7 @@ class TrackKeypoints:
 
 
 def track_info(number: int, side: str | None, confidence: Float[np.ndarray, "n 21"]) -> TrackInfo:
-    """What there is to say of a hand with these confidences; a frame without any is not counted."""
+    """Summary of a hand with these confidences; frames without confidence are not counted."""
     trusted = np.where(np.isfinite(confidence), confidence, 0).clip(0, 1)
     seen = trusted[(trusted > 0).any(-1)]
     return TrackInfo(number, side, len(seen), float(seen.mean()) if len(seen) else 0.0)
@@ -72,15 +72,15 @@ def write_tracks(
     source: str,
     detector: str,
 ) -> list[TrackInfo]:
-    """Write a file of all hands (docs/formats.md), the most confident first; what it holds.
+    """Write all hands (docs/formats.md), the most confident first; returns their summaries.
 
     Args:
-        path: the JSON.
-        names: of every frame that was looked at, those without a hand too.
+        path: the JSON file.
+        names: names of all processed frames, including those without a hand.
         tracks: the hands.
-        image_size: (width, height) of the frames, where all have the same.
+        image_size: (width, height) of the frames; None if they differ.
         source: name of the recording.
-        detector: what found them.
+        detector: name of the detector.
     """
     infos = [track_info(0, track.side, track.confidence) for track in tracks]
     order = sorted(range(len(tracks)), key=lambda i: -infos[i].total)
@@ -100,7 +100,7 @@ def write_tracks(
 
 
 def track_infos(path: Path, content: dict[str, Any]) -> list[TrackInfo]:
-    """Every hand of a file's content, in its order."""
+    """Summaries of all hands in a file's content, in its order."""
     _, tracks = _parts(path, content)
     return [
         track_info(track["track"], track["side"], _rows(path, track)[..., 2]) for track in tracks
@@ -115,10 +115,10 @@ def read_track_detections(
     track = _chosen(path, tracks, side, number)
     position = {name: i for i, name in enumerate(names)}
     seen = distinct_names(path, [frame["name"] for frame in track["frames"]])
-    strange = next((name for name in seen if name not in position), None)
-    if strange is not None:
+    unknown = next((name for name in seen if name not in position), None)
+    if unknown is not None:
         raise ValueError(
-            f"{path}: track {track['track']} names {strange!r}, which is not in 'frames'"
+            f"{path}: track {track['track']} names {unknown!r}, which is not in 'frames'"
         )
     rows = np.zeros((len(names), NUM_JOINTS, 3))
     rows[[position[name] for name in seen]] = _rows(path, track)
@@ -141,7 +141,7 @@ def _frames(names: Sequence[str], track: TrackKeypoints) -> list[dict[str, Any]]
 
 
 def _parts(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-    """Names of all frames, and the tracks, as far as their form goes."""
+    """Names of all frames, and the tracks; their structure is validated, their keypoints not."""
     frames, tracks = content.get("frames"), content.get("tracks")
     if not isinstance(frames, list) or not isinstance(tracks, list):
         raise ValueError(f"{path}: 'frames' must be a list of names, 'tracks' one of hands")
@@ -170,7 +170,7 @@ def _rows(path: Path, track: dict[str, Any]) -> Float[np.ndarray, "n 21 3"]:
 def _chosen(
     path: Path, tracks: Sequence[dict[str, Any]], side: str, number: int | None
 ) -> dict[str, Any]:
-    """The hand that is asked for."""
+    """The requested track, else the first of the side."""
     held = ", ".join(f"track {t['track']} ({t['side']})" for t in tracks) or "no hand"
     if number is not None:
         named = [track for track in tracks if track["track"] == number]
@@ -178,16 +178,16 @@ def _chosen(
             raise ValueError(f"track={number}: {path} holds {held}")
         if named[0]["side"] != side:
             other = named[0]["side"]
-            raise ValueError(f"{path}: track {number} is a {other} hand; say side={other}")
+            raise ValueError(f"{path}: track {number} is a {other} hand; give side={other}")
         return named[0]
     fitting = [track for track in tracks if track["side"] == side]
     if not fitting:
-        remedy = f"; say side={tracks[0]['side']}" if tracks else ""
+        remedy = f"; give side={tracks[0]['side']}" if tracks else ""
         raise ValueError(f"{path} holds no {side} hand, but {held}{remedy}")
     if len(fitting) > 1:
         others = ", ".join(f"track={track['track']}" for track in fitting[1:])
         logger.warning(
-            "%s: track %d of %d %s hands is taken; others: %s",
+            "%s: using track %d of %d %s hands; others: %s",
             path, fitting[0]["track"], len(fitting), side, others,
         )  # fmt: skip
     return fitting[0]

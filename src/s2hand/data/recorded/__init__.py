@@ -1,1 +1,1 @@
-"""Published datasets: one loader each, what they share, and the registry of formats."""
+"""Published datasets: one loader each, their common base, and the registry of formats."""

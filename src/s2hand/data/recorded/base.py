@@ -1,9 +1,9 @@
 """Recorded sequences with calibrated cameras, cropped around the detected hand.
 
-What the loaders of recorded datasets have in common (HO-3D, DexYCB, STB, RHD, HanCo, InterHand2.6M,
-YouTube-3D-Hands). Each finds the frames of its format and describes them in a
+Common base of the loaders of HO-3D, DexYCB, STB, RHD, HanCo, InterHand2.6M and YouTube-3D-Hands.
+Each loader lists the frames of its format in a
 :class:`~s2hand.data.recorded.frame_table.FrameTable`; :class:`RecordedDataset` joins the
-detections, places the crops and serves.
+detections, places the crops and returns the samples.
 """
 
 from __future__ import annotations
@@ -42,39 +42,39 @@ _VERSION = 1
 
 
 class RecordedDataset(HandDataset):
-    """The frames of a :class:`FrameTable`, decoded when they are asked for; left hands mirrored.
+    """The frames of a :class:`FrameTable`, decoded on access; left hands are mirrored.
 
-    Crops come from detections alone, by :func:`~s2hand.data.crops.place_boxes`, smoothed within
-    runs of consecutive frames, the same in every run of the program. Frames without a usable
-    detection (:func:`~s2hand.data.recorded.joining.too_few`) are dropped and counted in
-    ``reasons``, or with ``keep_all`` cropped to the box that the table gives, else to that of the
-    frame before, else to the whole image.
+    Crops depend on detections alone (:func:`~s2hand.data.crops.place_boxes`). They are smoothed
+    within runs of consecutive frames and are deterministic. Frames without a usable detection
+    (:func:`~s2hand.data.recorded.joining.too_few`) are dropped and counted in ``reasons``. With
+    ``keep_all`` they are cropped to the table's box, else to the previous frame's box, else to the
+    whole image.
+
+    Frames with implausible labels (:func:`~s2hand.data.recorded.plausible.strange_labels`) are
+    counted, and dropped unless ``keep_all``; a warning names the first.
 
     Args:
         table: the frames.
-        detections: the path that :func:`read_detections` reads, or what it returns; joined by
-            name. None with ``keep_all`` only.
-        keep_all: keep every frame in its order; for evaluation.
+        detections: a path for :func:`read_detections`, or its result; joined by name. None is
+            allowed with ``keep_all`` only.
+        keep_all: keep every frame in order; for evaluation.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of boxes over time, in frames; 0 = none.
         skip: names of frames to leave out, such as unreadable ones; not with ``keep_all``.
-        source: what is read, for messages.
-        dropped: frames that the loader has left out of the table, by reason.
+        source: name of the data in messages.
+        dropped: number of frames that the loader left out of the table, by reason.
 
     Raises:
         FileNotFoundError: for the first missing image.
         ValueError: for detections of other names, labels behind the camera, an implausible K, and
             if no frame is left.
-
-    Frames whose labels are no hand's (:func:`~s2hand.data.recorded.plausible.strange_labels`) are
-    dropped, or with ``keep_all`` kept; counted, and the first is named in a warning.
     """
 
     fps: float | None = 30.0
     image_size: tuple[int, int] = IMAGE_SIZE
-    """(width, height) of the published images, which K, labels and detections refer to; of a table
-    with ``sizes`` every image has its own."""
+    """(width, height) of the published images, which K, labels and detections refer to. A table
+    with ``sizes`` overrides it per image."""
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class RecordedDataset(HandDataset):
     ) -> None:
         self.image_px = image_px
         total = len(table.names) + sum(dropped.values())
+        # Select the frames.
         if skip and keep_all:
             raise ValueError("skip: an evaluation keeps every frame; leave skip out")
         if skip:
@@ -103,6 +104,7 @@ class RecordedDataset(HandDataset):
         table, strange = _checked(table, source, keep_all)
         sizes = table.sizes
         assert sizes is not None
+        # Place the crops; a frame without a box is dropped.
         found = join_detections(detections, table, required=not keep_all)
         boxes = place_crops(table, found, margin, smooth_frames, keep_all)
         kept = np.flatnonzero(~np.isnan(boxes[:, 0]))
@@ -110,7 +112,7 @@ class RecordedDataset(HandDataset):
         if detections is not NOT_YET:
             counts = count_detections(found, sizes, keep_all, len(kept))
         self.reasons = {**dropped, **strange, **counts}
-        """How many frames were dropped (not with ``keep_all``), flagged or repaired, and why."""
+        """Number of frames dropped (not with ``keep_all``), flagged or repaired, by reason."""
         if table.joints is not None:
             self.reasons |= count_far(table.joints, table.intrinsics, found)
         report(logger, source, len(kept), total, self.reasons)
@@ -130,14 +132,14 @@ class RecordedDataset(HandDataset):
             detections=found.fingerprint,
             px=image_px,
         )
-        # A list would be copied, object by object, into every worker that reads it.
+        # Workers would copy a list of strings object by object; Texts are shared.
         self._files = Texts(str(file) for file in self._table.files)
-        own = self._table.detection_names
+        detection_names = self._table.detection_names
         self._table = replace(
             self._table,
             files=(),
             names=Texts(self._table.names),
-            detection_names=Texts(own) if own else None,
+            detection_names=Texts(detection_names) if detection_names else None,
         )
 
     def __len__(self) -> int:
@@ -145,7 +147,7 @@ class RecordedDataset(HandDataset):
         return len(self._boxes)
 
     def __getitem__(self, index: int) -> HandBatch:
-        """One crop with what was detected in it, and its labels where they were asked for."""
+        """One crop with its detections, and its labels if the loader reads them."""
         index = range(len(self))[index]
         left, top, side = self._boxes[index].tolist()
         K = torch.from_numpy(self._table.intrinsics[index]).double()
@@ -167,7 +169,7 @@ class RecordedDataset(HandDataset):
         )
 
     def labels_of(self, index: int) -> Labels | None:
-        """The labels of a frame, mirrored where it is; no image is read."""
+        """The labels of a frame, mirrored for a left hand; no image is read."""
         if self._table.joints is None and self._table.vertices is None:
             return None
         mirror = torch.tensor([-1.0 if self.is_left(index) else 1.0, 1.0, 1.0])
@@ -185,11 +187,11 @@ class RecordedDataset(HandDataset):
         )
 
     def detection_name(self, index: int) -> str:
-        """What the row of a frame is called in files of detections."""
+        """The name of a frame in detection files."""
         return (self._table.detection_names or self._table.names)[index]
 
     def is_left(self, index: int) -> bool:
-        """Whether a frame shows a left hand, which is served mirrored."""
+        """Whether a frame shows a left hand; its sample is mirrored."""
         return bool(self._table.left[index])
 
     def path(self, index: int) -> Path:
@@ -200,7 +202,7 @@ class RecordedDataset(HandDataset):
         """The whole image of a frame.
 
         Raises:
-            ValueError: if it is damaged, of another size, or not what its checksums say.
+            ValueError: if it is damaged, has another size, or does not match its checksum.
         """
         sums, path = self._image_sha256, self.path(index)
         image = read_image(path, b"" if sums is None else sums[index].tobytes())
@@ -208,8 +210,8 @@ class RecordedDataset(HandDataset):
         width, height = self._table.sizes[index].tolist()
         if image.size != (width, height):
             raise ValueError(
-                f"{path} is {image.size[0]}x{image.size[1]}; K and labels are those of the "
-                f"published {width}x{height} images; unpack them again, not resized"
+                f"{path} is {image.size[0]}x{image.size[1]}; K and labels belong to the "
+                f"published {width}x{height} images; unpack the archive again without resizing"
             )
         return image
 
@@ -220,19 +222,19 @@ class RecordedDataset(HandDataset):
 
     @property
     def content_key(self) -> str:
-        """Changes with the images' names and sizes, cameras, detections, crops and their size."""
+        """Changes with the images' names and sizes, cameras, detections, crops and crop size."""
         return self._content_key
 
     def segments(self) -> list[Sequence[int]]:
-        """Runs of kept frames with successive numbers in one recording."""
+        """Runs of kept frames with consecutive numbers in one recording."""
         return [run.tolist() for run in runs(self._table)]
 
 
 def _checked(table: FrameTable, source: str, keep_all: bool) -> tuple[FrameTable, dict[str, int]]:
-    """The frames whose labels are a hand's, with ``keep_all`` all, and how many are not.
+    """The frames with plausible labels (all with ``keep_all``), and the number of the others.
 
     Raises:
-        ValueError: for cameras that are none, and labels behind them.
+        ValueError: for an implausible K, and for labels behind the camera.
     """
     assert table.sizes is not None
     check_intrinsics(table.intrinsics, table.sizes, source, table.names)

@@ -1,8 +1,8 @@
-"""DexYCB: ten people grasp objects before eight calibrated cameras, 640 x 480.
+"""DexYCB: ten people grasp objects in front of eight calibrated cameras, 640 x 480.
 
 Format and splits: Chao et al., CVPR 2021, and its toolkit. Joints are in the ``manopth`` convention
-(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`), OpenCV axes and the common order. Right and
-left hands; left ones are mirrored.
+(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`), OpenCV axes and the common order. The dataset
+has right and left hands; left ones are mirrored.
 """
 
 from __future__ import annotations
@@ -47,60 +47,60 @@ SERIALS = (
     "932122061900",
     "932122062010",
 )
-"""The cameras, in the order in which the splits count them."""
+"""The cameras, in the order of the splits' camera numbers."""
 JOINTS: Layout = {"joints": ("<f4", (NUM_JOINTS, 3))}
 
 
 @dataclass(frozen=True)
-class View:
-    """One camera's view of one sequence; subject, sequence and camera are counted from 0."""
+class RecordingId:
+    """One recording: a sequence seen by one camera; all numbers start at 0."""
 
     subject: int
     sequence: int
     camera: int
 
 
-_SPLITS: dict[tuple[str, str], Callable[[View], bool]] = {
-    ("s0", "train"): lambda view: view.sequence % 5 != 4,
-    ("s0", "val"): lambda view: view.sequence % 5 == 4 and view.subject < 2,
-    ("s0", "test"): lambda view: view.sequence % 5 == 4 and view.subject >= 2,
-    ("s1", "train"): lambda view: view.subject in (0, 1, 2, 3, 4, 5, 9),
-    ("s1", "val"): lambda view: view.subject == 6,
-    ("s1", "test"): lambda view: view.subject in (7, 8),
-    ("s2", "train"): lambda view: view.camera < 6,
-    ("s2", "val"): lambda view: view.camera == 6,
-    ("s2", "test"): lambda view: view.camera == 7,
-    ("s3", "train"): lambda view: view.sequence // 5 not in (3, 7, 11, 15, 19),
-    ("s3", "val"): lambda view: view.sequence // 5 in (3, 19),
-    ("s3", "test"): lambda view: view.sequence // 5 in (7, 11, 15),
+_SPLITS: dict[tuple[str, str], Callable[[RecordingId], bool]] = {
+    ("s0", "train"): lambda r: r.sequence % 5 != 4,
+    ("s0", "val"): lambda r: r.sequence % 5 == 4 and r.subject < 2,
+    ("s0", "test"): lambda r: r.sequence % 5 == 4 and r.subject >= 2,
+    ("s1", "train"): lambda r: r.subject in (0, 1, 2, 3, 4, 5, 9),
+    ("s1", "val"): lambda r: r.subject == 6,
+    ("s1", "test"): lambda r: r.subject in (7, 8),
+    ("s2", "train"): lambda r: r.camera < 6,
+    ("s2", "val"): lambda r: r.camera == 6,
+    ("s2", "test"): lambda r: r.camera == 7,
+    ("s3", "train"): lambda r: r.sequence // 5 not in (3, 7, 11, 15, 19),
+    ("s3", "val"): lambda r: r.sequence // 5 in (3, 19),
+    ("s3", "test"): lambda r: r.sequence // 5 in (7, 11, 15),
 }
 """The toolkit's splits: s0 by sequence, s1 by subject, s2 by camera, s3 by object."""
 
 
 class DexYcbDataset(RecordedDataset):
-    """DexYCB's frames, one recording per sequence and camera; left hands mirrored.
+    """DexYCB's frames, one recording per sequence and camera; left hands are mirrored.
 
-    Frames in which the hand is not labelled (joints -1) or that have no label file are dropped and
-    counted, and cut the windows; of the training and validation splits, those without detection,
-    too. The test split keeps every labelled frame, whole where nothing is detected.
+    Frames with an unlabelled hand (joints -1) or without a label file are dropped and counted;
+    windows do not span them. The training and validation splits also drop frames without a
+    detection. The test split keeps every labelled frame, uncropped where nothing is detected.
 
     Args:
         root: the folder that holds the subjects' folders and ``calibration``.
-        detections: the path that :func:`read_detections` reads, or what it returns: of each frame
-            the hand that it is labelled with, in pixels of the image as it is. Joined by name
-            (``20200709-subject-01/20200709_141754/836212060125/color_000000``). The test split may
-            do without (None).
-        setup: ``s0`` (sequences apart), ``s1`` (subjects), ``s2`` (cameras) or ``s3`` (objects).
+        detections: a path for :func:`read_detections`, or its result: the labelled hand of each
+            frame, in pixels of the unmirrored image. Joined by name
+            (``20200709-subject-01/20200709_141754/836212060125/color_000000``). Optional (None)
+            for the test split.
+        setup: split by ``s0`` sequence, ``s1`` subject, ``s2`` camera or ``s3`` object.
         split: ``train``, ``val`` or ``test``.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
-        labels: give joints. There are no vertices in the files (NaN).
+        labels: return joints. The files have no vertices (NaN).
         skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for files that are not DexYCB's, detections of other names, and labels behind
+        ValueError: for files of another format, detections with other names, and labels behind
             the camera.
     """
 
@@ -134,8 +134,8 @@ class DexYcbDataset(RecordedDataset):
         )
 
 
-def in_split(setup: Setup, split: Split, view: View) -> bool:
-    """Whether a view belongs to a split of the toolkit.
+def in_split(setup: Setup, split: Split, recording: RecordingId) -> bool:
+    """Whether a recording belongs to a split of the toolkit.
 
     Raises:
         ValueError: for an unknown setup or split.
@@ -144,12 +144,12 @@ def in_split(setup: Setup, split: Split, view: View) -> bool:
         raise ValueError(
             f"setup={setup!r}, split={split!r}: use s0, s1, s2 or s3, and train, val or test"
         )
-    return _SPLITS[setup, split](view)
+    return _SPLITS[setup, split](recording)
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """One camera's files of a sequence."""
+class _RecordingFiles:
+    """The folder of one recording, its number of frames, and whether it shows a left hand."""
 
     folder: Path
     frames: int
@@ -157,10 +157,10 @@ class _Recording:
 
 
 def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dict[str, int]]:
-    """The labelled frames of a split, and how many are not labelled, by reason."""
+    """The labelled frames of a split, and the number of unlabelled ones by reason."""
     recordings = list(_recordings(root, setup, split))
     if not recordings:
-        raise ValueError(f"{root}: holds no sequence of split {setup} {split}")
+        raise ValueError(f"{root}: no sequence of split {setup} {split}")
     K = {serial: read_intrinsics(root, serial) for serial in {r.folder.name for r in recordings}}
     rows = [(recording, number) for recording in recordings for number in range(recording.frames)]
     files = [file for recording in recordings for file in _label_files(recording)]
@@ -183,30 +183,30 @@ def _read_table(root: Path, setup: Setup, split: Split) -> tuple[FrameTable, dic
     return table, reasons
 
 
-def _label_files(recording: _Recording) -> list[Path | None]:
-    """The label file of each frame, None where there is none.
+def _label_files(recording: _RecordingFiles) -> list[Path | None]:
+    """The label file of each frame, None if it is missing.
 
     Raises:
-        ValueError: if there are images of more frames than the sequence is said to have.
+        ValueError: if the folder has more frames than ``num_frames`` in ``meta.yml``.
     """
     folder = recording.folder
-    there = set(os.listdir(folder)) if folder.is_dir() else set()
-    if (image := f"color_{recording.frames:06d}.jpg") in there:
+    present = set(os.listdir(folder)) if folder.is_dir() else set()
+    if (image := f"color_{recording.frames:06d}.jpg") in present:
         raise ValueError(
             f"{folder.parent / 'meta.yml'}: num_frames is {recording.frames}, but {folder} holds "
             f"{image}; unpack both again"
         )
     names = [f"labels_{number:06d}.npz" for number in range(recording.frames)]
-    return [Path(folder, name) if name in there else None for name in names]
+    return [Path(folder, name) if name in present else None for name in names]
 
 
-def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_Recording]:
-    """The views of a split, by subject, sequence and camera."""
+def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_RecordingFiles]:
+    """The recordings of a split, ordered by subject, sequence and camera."""
     folders = [path for path in sorted(root.glob("*")) if path.is_dir()]
     subjects = {path: m for path in folders if (m := _SUBJECT.fullmatch(path.name))}
     if not subjects:
         raise FileNotFoundError(f"{root}: no folder such as 20200709-subject-01; is root DexYCB's?")
-    # Splits count the sequences, so one whose meta.yml is missing must not be passed over.
+    # Splits number the sequences, so one without a meta.yml must not be skipped.
     sequences = {
         subject: [path / "meta.yml" for path in sorted(subject.iterdir()) if path.is_dir()]
         for subject in subjects
@@ -214,20 +214,21 @@ def _recordings(root: Path, setup: Setup, split: Split) -> Iterator[_Recording]:
     partial = [s.name for s, metas in sequences.items() if len(metas) != SEQUENCES_PER_SUBJECT]
     if partial and setup in ("s0", "s3"):
         logger.warning(
-            "%s: %s has not %d sequences; s0 and s3 count them: this %s is not the published one",
+            "%s: %s does not have %d sequences; s0 and s3 number them, so this %s split differs "
+            "from the published one",
             root, partial[0], SEQUENCES_PER_SUBJECT, split,
         )  # fmt: skip
     for subject, match in subjects.items():
         for position, meta in enumerate(sequences[subject]):
             serials, frames, left = read_meta(meta)
             for serial in serials:
-                view = View(int(match[1]) - 1, position, SERIALS.index(serial))
-                if in_split(setup, split, view):
-                    yield _Recording(meta.parent / serial, frames, left)
+                recording = RecordingId(int(match[1]) - 1, position, SERIALS.index(serial))
+                if in_split(setup, split, recording):
+                    yield _RecordingFiles(meta.parent / serial, frames, left)
 
 
 def read_intrinsics(root: Path, serial: str) -> np.ndarray:
-    """K [3, 3] of a colour camera, pixels of its 640 x 480 image."""
+    """K [3, 3] of a colour camera, in pixels of its 640 x 480 image."""
     path = root / "calibration" / "intrinsics" / f"{serial}_{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}.yml"
     color = _read_yaml(path, "color")["color"]
     try:
@@ -240,7 +241,7 @@ def read_intrinsics(root: Path, serial: str) -> np.ndarray:
 
 
 def read_meta(path: Path) -> tuple[Sequence[str], int, bool]:
-    """Cameras, number of frames, and whether the hand is a left one."""
+    """Serials of the cameras, number of frames, and whether the hand is a left hand."""
     meta = _read_yaml(path, "serials", "num_frames", "mano_sides")
     serials, frames, sides = meta["serials"], meta["num_frames"], meta["mano_sides"]
     serials = [str(serial) for serial in serials] if isinstance(serials, list) else []
@@ -254,7 +255,7 @@ def read_meta(path: Path) -> tuple[Sequence[str], int, bool]:
 
 
 def read_joints(path: Path) -> dict[str, np.ndarray]:
-    """The labelled joints, metres; NaN where they are all -1: no hand is labelled."""
+    """The labelled joints, metres; NaN if all are -1 (no hand is labelled)."""
     content = io.BytesIO(read_verified(path))
     try:
         with np.load(content, allow_pickle=False) as arrays:
@@ -268,7 +269,7 @@ def read_joints(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_yaml(path: Path, *keys: str) -> dict[str, Any]:
-    """A YAML mapping that has these keys."""
+    """A YAML mapping; the keys are required."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; unpack the whole archive")
     raw = read_verified(path)

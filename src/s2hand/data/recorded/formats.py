@@ -1,4 +1,4 @@
-"""The published datasets that ``s2hand-data check`` knows, one row each."""
+"""The published datasets that ``s2hand-data check`` supports, one row each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from s2hand.data.recorded.stb import CAMERAS, StbDataset
 from s2hand.data.recorded.youtube import YouTubeDataset
 
 Option = tuple[str, dict[str, Any]]
-"""A flag, and what argparse is to know of it; its value is the dataset's argument of its name."""
+"""A flag and its argparse options; its value becomes the dataset argument of the same name."""
 
 FOV_DEG = 60.0
-"""Horizontal field of view where nobody says one."""
+"""Default horizontal field of view."""
 
 
 def _split(*names: str) -> Option:
@@ -32,16 +32,16 @@ _LABELS: Option = ("--labels", {"action": "store_true", "help": "check the 3D la
 
 @dataclass(frozen=True)
 class Format:
-    """A dataset as its authors give it away."""
+    """A dataset as published by its authors."""
 
     title: str
     make: Callable[..., FreiHandDataset | RecordedDataset]
-    """Its class: takes the root, the detections, and the options by name."""
+    """The class; takes the root, the detections, and the options by name."""
     root: str
-    """What its folder holds."""
+    """Contents of the root folder."""
     options: tuple[Option, ...]
     example: str
-    """What may stand behind its name."""
+    """Example arguments after the dataset's name."""
 
 
 FORMATS = {
@@ -135,4 +135,4 @@ FORMATS = {
         "youtube --detections youtube.json --fov 50",
     ),
 }  # fmt: skip
-"""By their names on the command line."""
+"""Formats by their names on the command line."""

@@ -1,4 +1,4 @@
-"""What loaders of recorded sequences find on disk: a table of frames, and their label files."""
+"""The table of frames that a loader of recorded sequences builds, and its label files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class FrameTable:
-    """What a loader found on disk, one row per frame, in the order of the split."""
+    """The frames that a loader found on disk, one row each, in the order of the split."""
 
     names: Sequence[str]
     """``recording/frame``."""
     numbers: Int[np.ndarray, " n"]
-    """Frame numbers; within a recording, successive ones follow each other in time."""
+    """Frame numbers; consecutive numbers of a recording are consecutive in time."""
     files: Sequence[Path]
     """The images."""
     intrinsics: Float[np.ndarray, "n 3 3"]
@@ -36,23 +36,23 @@ class FrameTable:
     left: Bool[np.ndarray, " n"]
     """Whether a left hand is labelled."""
     joints: Float[np.ndarray, "n 21 3"] | None = None
-    """Camera space (OpenCV axes), metres, common order, of the hand as it was filmed."""
+    """Camera space (OpenCV axes), metres, common order; not mirrored."""
     vertices: Float[np.ndarray, "n 778 3"] | None = None
-    """Of the same hands; None where the dataset has none."""
+    """Vertices of the same hands; None if the dataset has none."""
     visible: Bool[np.ndarray, "n 21"] | None = None
-    """Joints that its benchmark counts; None where it counts all."""
+    """Joints that the benchmark counts; None if it counts all."""
     boxes: Float[np.ndarray, "n 4"] | None = None
-    """Hand boxes x0, y0, x1, y1 that are part of the task; NaN without."""
+    """Hand boxes x0, y0, x1, y1 that are part of the task; NaN if missing."""
     detection_names: Sequence[str] | None = None
-    """What files of detections call the frames, where it is not their names."""
+    """Names of the frames in detection files, if they differ from ``names``."""
     pictures: Sequence[str] | None = None
-    """The name of each frame's picture, where one picture may hold two frames: a left hand and a
-    right one."""
+    """The name of each frame's picture, if one picture can have two frames: a left and a right
+    hand."""
     sizes: Int[np.ndarray, "n 2"] | None = None
-    """(width, height) of each image, where a dataset has images of several sizes."""
+    """(width, height) of each image, if the dataset has images of several sizes."""
 
     def rows(self, kept: Int[np.ndarray, " m"]) -> FrameTable:
-        """Some of the frames."""
+        """The frames with these row numbers."""
         chosen: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -64,15 +64,15 @@ class FrameTable:
 
 
 def runs(table: FrameTable) -> list[Int[np.ndarray, " m"]]:
-    """Rows that follow each other in time; another recording or a missing number ends a run."""
-    of = recordings(table)
-    order = np.lexsort((table.numbers, of))
-    cuts = (np.diff(of[order]) != 0) | (np.diff(table.numbers[order]) != 1)
+    """Runs of rows that are consecutive in time within one recording."""
+    recording = recordings(table)
+    order = np.lexsort((table.numbers, recording))
+    cuts = (np.diff(recording[order]) != 0) | (np.diff(table.numbers[order]) != 1)
     return np.split(order, np.flatnonzero(cuts) + 1)
 
 
 def recordings(table: FrameTable) -> Int[np.ndarray, " n"]:
-    """A number per recording: what a frame's name says up to its last slash."""
+    """A number per recording; a recording is the part of the name before the last slash."""
     names = [name.rpartition("/")[0] for name in table.names]
     return np.unique(names, return_inverse=True)[1]
 
@@ -83,12 +83,12 @@ def read_labels(
     layout: Layout,
     read: Callable[[Path], Mapping[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """One row of arrays per label file, NaN where there is none; read once, then cached.
+    """One row of arrays per label file, NaN for None; read once, then cached.
 
     Opening hundreds of thousands of small files takes minutes, so threads read them ahead
-    (:func:`~s2hand.data.storage.read_ahead.read_ahead`), and the rows are kept in the cache folder
-    under a key that changes with the files' paths, sizes, times and listed checksums. An error of
-    ``read``, which is called from several threads, ends it and leaves no cache.
+    (:func:`~s2hand.data.storage.read_ahead.read_ahead`). The rows are cached under a key that
+    changes with the files' paths, sizes, times and listed checksums. ``read`` is called from
+    several threads; its first error is raised, and no cache is written.
     """
     stamps = list(read_ahead(lambda file: file_stamp(file) if file else None, files))
     folder = default_root() / f"{kind}-{content_key(version=_VERSION, files=stamps)}"

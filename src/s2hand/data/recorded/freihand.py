@@ -36,33 +36,33 @@ from s2hand.types import Camera, HandBatch, Labels
 logger = logging.getLogger(__name__)
 
 VARIANTS = 4
-"""Backgrounds of each training image; 0 is the green screen, the one the published S2HAND uses."""
+"""Background versions of each training image; the published S2HAND uses 0, the green screen."""
 Split = Literal["train", "val", "evaluation"]
 
 
 class FreiHandDataset(HandDataset):
     """FreiHAND's training or evaluation images with detected keypoints; no crop, no sequences.
 
-    Training needs no label file: K, images and detections are all that is read. Training images
-    without any detected keypoint are dropped and counted (``reasons``); evaluation keeps all in
-    their order, with confidence 0 where nothing is detected.
+    Training reads K, images and detections, and no label file. Training images without a detected
+    keypoint are dropped and counted (``reasons``). Evaluation keeps all images in order, with
+    confidence 0 where nothing is detected.
 
     Args:
         root: the folder that holds ``training``, ``evaluation`` and the ``*_K.json`` files.
-        detections: the path that :func:`read_detections` reads, or what it returns; joined by
-            name (``00000012``). Evaluation may do without (None).
+        detections: a path for :func:`read_detections`, or its result; joined by name
+            (``00000012``). Optional (None) for evaluation.
         split: ``train``, ``val`` (the last ``val_count`` training samples) or ``evaluation``.
-        variants: which background versions 0..3 of the training images; 0 is the green screen.
+        variants: background versions of the training images, of 0..3; 0 is the green screen.
         val_count: training samples held out for ``val``; the published code holds out 2560.
         image_px: side of the image tensor.
-        labels: read ``*_xyz.json`` and ``*_verts.json``. Where the evaluation ones are absent
-            (they were published later) samples have no labels.
+        labels: read ``*_xyz.json`` and ``*_verts.json``. Samples have no labels if the evaluation
+            files, which were published later, are absent.
         skip: names of training images to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file.
-        ValueError: for lists whose lengths differ, detections of other names, labels behind the
-            camera, unreadable or wrongly sized images.
+        ValueError: for lists of different lengths, detections with other names, labels behind the
+            camera, and unreadable or resized images.
     """
 
     convention = "freihand"
@@ -89,6 +89,7 @@ class FreiHandDataset(HandDataset):
             raise FileNotFoundError(
                 f"{path}: no such file; root holds training/, evaluation/ and the *_K.json files"
             )
+        # Choose the images, then join detections and labels with them.
         K = read_rows(path, (3, 3))
         check_intrinsics(K, np.full((len(K), 2), CROP_PX), path)
         ids = _image_ids(split, len(K), variants, val_count)
@@ -106,8 +107,8 @@ class FreiHandDataset(HandDataset):
         kept = np.flatnonzero((detected & ~strange) | keep_all)
         if not len(kept):
             raise ValueError(
-                f"{self.root}: no image in split {split!r} has a detected keypoint and labels that "
-                "are a hand's"
+                f"{self.root}: no image in split {split!r} has a detected keypoint and plausible "
+                "labels"
             )
 
         self._names = Texts(found.names[row] for row in kept)
@@ -127,7 +128,7 @@ class FreiHandDataset(HandDataset):
             **flagged,
             **found.repaired,
         }
-        """How many images were dropped (training only), flagged or repaired, and why."""
+        """Number of images dropped (training only), flagged or repaired, by reason."""
         report(logger, f"{self.root} {split}", len(kept), len(ids), self.reasons)
         names = list(self._names)
         folder = os.path.join(self.root, self._prefix, "rgb")
@@ -166,7 +167,7 @@ class FreiHandDataset(HandDataset):
         return len(self._names)
 
     def __getitem__(self, index: int) -> HandBatch:
-        """One image with what was detected in it, and its labels where they were asked for."""
+        """One image with its detections, and with its labels if ``labels``."""
         index = range(len(self))[index]
         whole = np.array([0.0, 0.0, CROP_PX])
         pixels = torch.from_numpy(crop_image(self.picture(index), whole, self.image_px).copy())
@@ -192,17 +193,17 @@ class FreiHandDataset(HandDataset):
         return self.root / self._prefix / "rgb" / f"{self._names[index]}.jpg"
 
     def picture(self, index: int) -> Image.Image:
-        """The image of a sample as it was published.
+        """The published image of a sample.
 
         Raises:
-            ValueError: if it is damaged, of another size, or not what its checksums say.
+            ValueError: if it is damaged, has another size, or does not match its checksum.
         """
         sums, path = self._image_sha256, self.path(index)
         image = read_image(path, b"" if sums is None else sums[index].tobytes())
         if image.size != (CROP_PX, CROP_PX):
             raise ValueError(
-                f"{path} is {image.size[0]}x{image.size[1]}; K and detections are those of the "
-                f"published {CROP_PX}x{CROP_PX} images; unpack them again, not resized"
+                f"{path} is {image.size[0]}x{image.size[1]}; K and detections belong to the "
+                f"published {CROP_PX}x{CROP_PX} images; unpack the archive again without resizing"
             )
         return image
 
@@ -223,20 +224,20 @@ def read_rows(
     """A FreiHAND annotation file, a JSON list over samples, as one array [n, *shape].
 
     Raises:
-        ValueError: naming the file and the sample that does not fit.
+        ValueError: naming the file and the malformed sample.
     """
-    # A byte that is no text is told like any other damage, by its sample.
+    # Replaced bytes fail to parse, so the error names their sample.
     text = read_verified(path).decode("utf-8", errors="replace")
     return json_rows(text, path, shape, dtype)[0]
 
 
 def read_label_rows(path: Path, shape: tuple[int, ...]) -> Float[np.ndarray, "n ..."]:
-    """A file of labels as :func:`read_rows` reads it, float32, memory-mapped: parsed once.
+    """A label file like :func:`read_rows`, but float32, memory-mapped and parsed once.
 
-    Meshes are gigabytes of JSON, which every process of a run would hold for itself.
+    Meshes are gigabytes of JSON; memory-mapping lets the processes of a run share them.
 
     Raises:
-        ValueError: naming the file and the sample that does not fit.
+        ValueError: naming the file and the malformed sample.
     """
 
     def read() -> tuple[int, list[dict[str, np.ndarray]]]:

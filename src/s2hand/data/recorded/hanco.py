@@ -1,8 +1,8 @@
-"""HanCo: right hands before eight calibrated cameras, 224 x 224, in short sequences.
+"""HanCo: right hands in front of eight calibrated cameras, 224 x 224, in short sequences.
 
 Format: Zimmermann et al., "Contrastive Representation Learning for Hand Shape Estimation" (2021),
-and its authors' code. Joints are in world space, one file for each moment, common order. From
-memory (M), not checked on the files: that they are those of the ``manopth`` convention
+and its authors' code. Joints are in world space, one file per time step, common order. From memory
+(M), not checked on the files: joints are in the ``manopth`` convention
 (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`) and in metres.
 """
 
@@ -38,7 +38,7 @@ CAMERAS = 8
 IMAGE_SIZE = (224, 224)
 """(width, height)."""
 MAX_SHEAR = 1e-3
-"""By how much R R^T of a camera may differ from the identity."""
+"""Largest difference of R R^T of a camera from the identity."""
 
 CALIBRATION: Layout = {"K": ("<f8", (CAMERAS, 3, 3)), "M": ("<f8", (CAMERAS, 4, 4))}
 JOINTS: Layout = {"joints": ("<f8", (NUM_JOINTS, 3))}
@@ -48,28 +48,28 @@ class HanCoDataset(RecordedDataset):
     """HanCo's frames, one recording per sequence and camera.
 
     Files of single frames may be missing. Frames without an image or a calibration file are left
-    out, with ``labels`` also those without a joint file or without a validated fit (``is_valid``);
-    each is counted and cuts the windows. Training drops frames without detection; the test split
-    keeps them, whole where nothing is detected.
+    out, and with ``labels`` also those without a joint file or a validated fit (``is_valid``).
+    They are counted, and windows do not span them. Training drops frames without a detection; the
+    test split keeps them uncropped.
 
     Args:
         root: the folder that holds ``rgb``, ``calib``, ``xyz`` and ``meta.json``.
-        detections: the path that :func:`read_detections` reads, or what it returns; joined by name
-            (``0110/cam3/00000024``). The test split may do without (None).
-        split: ``train`` (filmed before a green screen, ``is_train``), ``val`` (the last
+        detections: a path for :func:`read_detections`, or its result; joined by name
+            (``0110/cam3/00000024``). Optional (None) for the test split.
+        split: ``train`` (filmed in front of a green screen, ``is_train``), ``val`` (the last
             ``val_sequences`` of those sequences) or ``test`` (the others).
-        cameras: which of 0..7.
+        cameras: camera numbers, of 0..7.
         val_sequences: training sequences held out for ``val``; the same people may be in both.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
-        labels: read ``xyz`` and give joints. There are no vertices (NaN).
+        labels: read ``xyz`` and return joints. There are no vertices (NaN).
         skip: names of training frames to leave out.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for files that are not HanCo's, images that ``meta.json`` does not know,
-            detections of other names, and labels behind the camera.
+        ValueError: for files of another format, images that are not in ``meta.json``, detections
+            with other names, and labels behind the camera.
     """
 
     convention = "manopth"
@@ -92,8 +92,8 @@ class HanCoDataset(RecordedDataset):
         root = Path(root)
         if not cameras or not set(cameras) <= set(range(CAMERAS)):
             raise ValueError(f"cameras={list(cameras)}: choose from 0..{CAMERAS - 1}")
-        views, dropped = _views(root, split, sorted(set(cameras)), val_sequences)
-        table, missing = _read_table(root, views, labels)
+        images, dropped = _list_images(root, split, sorted(set(cameras)), val_sequences)
+        table, missing = _read_table(root, images, labels)
         super().__init__(
             table,
             detections,
@@ -108,8 +108,8 @@ class HanCoDataset(RecordedDataset):
 
 
 @dataclass(frozen=True)
-class _View:
-    """One image: its sequence, camera and frame, and whether its fit was validated."""
+class _ImageId:
+    """The sequence, camera and frame of an image, and whether its fit was validated."""
 
     sequence: str
     camera: int
@@ -120,31 +120,32 @@ class _View:
         return f"{self.sequence}/cam{self.camera}/{self.frame:08d}"
 
 
-def _views(
+def _list_images(
     root: Path, split: Split, cameras: Sequence[int], val_sequences: int
-) -> tuple[list[_View], dict[str, int]]:
-    """The images of a split by sequence, camera and frame; how many are missing."""
+) -> tuple[list[_ImageId], dict[str, int]]:
+    """The images of a split, by sequence, camera and frame; the number of missing ones."""
     green, valid = read_meta(root / "meta.json")
     chosen = _in_split(root, split, green, val_sequences)
-    views: list[_View] = []
+    images: list[_ImageId] = []
     missing = 0
     for sequence in chosen:
-        known = len(green[int(sequence)])
+        num_frames = len(green[int(sequence)])
         for camera in cameras:
             folder = root / "rgb" / sequence / f"cam{camera}"
             frames = _frames(folder)
-            if frames and frames[-1] >= known:
+            if frames and frames[-1] >= num_frames:
                 raise ValueError(
-                    f"{folder}: has an image of frame {frames[-1]}, {root / 'meta.json'} {known} "
-                    "frames of this sequence; unpack both again"
+                    f"{folder}: has an image of frame {frames[-1]}, but {root / 'meta.json'} lists "
+                    f"{num_frames} frames of this sequence; unpack both again"
                 )
-            of_split = [f for f in range(known) if green[int(sequence)][f] == (split != "test")]
-            there = sorted(set(frames) & set(of_split))
-            missing += len(of_split) - len(there)
-            views += [_View(sequence, camera, f, valid[int(sequence)][f]) for f in there]
-    if not views:
+            is_train = green[int(sequence)]
+            of_split = [f for f in range(num_frames) if is_train[f] == (split != "test")]
+            present = sorted(set(frames) & set(of_split))
+            missing += len(of_split) - len(present)
+            images += [_ImageId(sequence, camera, f, valid[int(sequence)][f]) for f in present]
+    if not images:
         raise FileNotFoundError(f"{root / 'rgb'}: no image of split {split} (cam{cameras[0]}/...)")
-    return views, {"no image file": missing}
+    return images, {"no image file": missing}
 
 
 def _in_split(
@@ -156,14 +157,14 @@ def _in_split(
     folder = root / "rgb"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; root holds rgb/, calib/ and meta.json")
-    there = [name for name in sorted(os.listdir(folder)) if _SEQUENCE.fullmatch(name)]
-    if there and int(there[-1]) >= len(green):
+    present = [name for name in sorted(os.listdir(folder)) if _SEQUENCE.fullmatch(name)]
+    if present and int(present[-1]) >= len(green):
         raise ValueError(
-            f"{folder / there[-1]}: {root / 'meta.json'} knows {len(green)} sequences, 0000 on"
+            f"{folder / present[-1]}: {root / 'meta.json'} lists {len(green)} sequences, from 0000"
         )
     if split == "test":
-        return [name for name in there if not all(green[int(name)])]
-    train = [name for name in there if any(green[int(name)])]
+        return [name for name in present if not all(green[int(name)])]
+    train = [name for name in present if any(green[int(name)])]
     if not 0 <= val_sequences < max(len(train), 1):
         raise ValueError(
             f"val_sequences={val_sequences}: there are {len(train)} training sequences; hold out "
@@ -185,52 +186,53 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _read_table(
-    root: Path, views: Sequence[_View], labels: bool
+    root: Path, images: Sequence[_ImageId], labels: bool
 ) -> tuple[FrameTable, dict[str, int]]:
-    """The images that have what they need, and how many have not, by reason."""
-    moments = list(dict.fromkeys((view.sequence, view.frame) for view in views))
-    row = {moment: i for i, moment in enumerate(moments)}
-    rows = np.array([row[view.sequence, view.frame] for view in views])
-    camera = np.array([view.camera for view in views])
+    """The images with all of their files, and the number of the others by reason."""
+    # The cameras share the files of a time step.
+    times = list(dict.fromkeys((image.sequence, image.frame) for image in images))
+    row = {time: i for i, time in enumerate(times)}
+    rows = np.array([row[image.sequence, image.frame] for image in images])
+    camera = np.array([image.camera for image in images])
     calibration = read_labels(
-        "hanco-calib", _files(root / "calib", moments), CALIBRATION, read_calibration
+        "hanco-calib", _files(root / "calib", times), CALIBRATION, read_calibration
     )
     K, M = (calibration[key][rows, camera] for key in ("K", "M"))
     kept = np.isfinite(K).all((1, 2))
     reasons = {"no calibration file": int((~kept).sum())}
     joints = None
     if labels:
-        world = read_labels("hanco-xyz", _files(root / "xyz", moments), JOINTS, read_joints)
+        world = read_labels("hanco-xyz", _files(root / "xyz", times), JOINTS, read_joints)
         points = world["joints"][rows]
         joints = points @ M[:, :3, :3].transpose(0, 2, 1) + M[:, None, :3, 3]
         labelled = np.isfinite(points).all((1, 2))
-        valid = np.array([view.valid for view in views])
+        valid = np.array([image.valid for image in images])
         reasons["no joint file"] = int((kept & ~labelled).sum())
         reasons["no validated fit"] = int((kept & labelled & ~valid).sum())
         kept = kept & labelled & valid
     if not kept.any():
         raise ValueError(f"{root}: no frame with all of its files ({reasons})")
     table = FrameTable(
-        names=[view.name() for view in views],
-        numbers=np.array([view.frame for view in views]),
-        files=[Path(root, "rgb", f"{view.name()}.jpg") for view in views],
+        names=[image.name() for image in images],
+        numbers=np.array([image.frame for image in images]),
+        files=[Path(root, "rgb", f"{image.name()}.jpg") for image in images],
         intrinsics=K,
-        left=np.zeros(len(views), bool),
+        left=np.zeros(len(images), bool),
     )
     return replace(table, joints=joints).rows(np.flatnonzero(kept)), reasons
 
 
-def _files(folder: Path, moments: Sequence[tuple[str, int]]) -> list[Path | None]:
-    """The file of each moment, None where it is missing."""
-    there = {s: set(_listing(folder / s)) for s in {sequence for sequence, _ in moments}}
-    names = [(sequence, f"{frame:08d}.json") for sequence, frame in moments]
-    return [Path(folder, s, name) if name in there[s] else None for s, name in names]
+def _files(folder: Path, times: Sequence[tuple[str, int]]) -> list[Path | None]:
+    """The file of each time step (sequence, frame), None if it is missing."""
+    present = {s: set(_listing(folder / s)) for s in {sequence for sequence, _ in times}}
+    names = [(sequence, f"{frame:08d}.json") for sequence, frame in times]
+    return [Path(folder, s, name) if name in present[s] else None for s, name in names]
 
 
 def read_meta(path: Path) -> tuple[list[list[bool]], list[list[bool]]]:
     """``is_train`` and ``is_valid`` of every frame of every sequence."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; root holds rgb/, calib/, xyz/ and it")
+        raise FileNotFoundError(f"{path}: no such file; root holds it, rgb/, calib/ and xyz/")
     content = read_json(path)
     lists: list[Any] = []
     for key in ("is_train", "is_valid"):
@@ -258,12 +260,12 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
     rigid = np.isclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=MAX_SHEAR).all((1, 2))
     rigid &= (M[:, 3] == [0, 0, 0, 1]).all(-1)
     if not rigid.all():
-        raise ValueError(f"{path}: M of cam{int(np.argmin(rigid))} is no rotation and translation")
+        raise ValueError(f"{path}: M of cam{int(np.argmin(rigid))} is not a rigid transform")
     return {"K": K, "M": M}
 
 
 def read_joints(path: Path) -> dict[str, np.ndarray]:
-    """World space, metres."""
+    """Joints [21, 3] in world space, metres."""
     return {"joints": _array(path, read_json(path), (NUM_JOINTS, 3))}
 
 

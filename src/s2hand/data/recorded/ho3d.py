@@ -1,9 +1,9 @@
 """HO-3D v2 and v3: sequences of right hands that handle objects, 640 x 480.
 
 Format: HOnnotate (Hampali et al., CVPR 2020) and its toolkit. Joints are in the ``ho3d`` convention
-(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`): the kinematic chain's, and fingertips of its
-own. The files have OpenGL axes (x right, y up, the hand at negative z) and HO-3D's joint order;
-samples have the package's. 30 frames per second as others report it.
+(:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`): those of the kinematic chain, and HO-3D's
+fingertips. The files have OpenGL axes (x right, y up, the hand at negative z) and HO-3D's joint
+order; samples have the package's. The rate, 30 frames per second, is a third-party figure.
 """
 
 from __future__ import annotations
@@ -44,30 +44,29 @@ _OPENGL = np.array([1.0, -1.0, -1.0])
 class Ho3dDataset(RecordedDataset):
     """HO-3D's training or evaluation frames, in the order of ``train.txt`` or ``evaluation.txt``.
 
-    Training frames whose meta file is missing, or has None for K or joints, are dropped and
-    counted, and cut the windows; so are frames without detection. Evaluation keeps every line of
-    its list in order, cropped to the detection, and to the published box (``handBoundingBox``)
-    where there is none.
+    Training frames without a meta file, with None for K or joints, or without a detection are
+    dropped and counted; windows do not span them. Evaluation keeps every line of its list in
+    order, cropped to the detection, or to the published box (``handBoundingBox``) without one.
 
     Args:
         root: the folder that holds ``train``, ``evaluation`` and their lists.
-        detections: the path that :func:`read_detections` reads, or what it returns; joined by
-            name (``ABF10/0012``). Evaluation may do without (None).
+        detections: a path for :func:`read_detections`, or its result; joined by name
+            (``ABF10/0012``). Optional (None) for evaluation.
         split: ``train``, ``val`` (recordings held out of the training list) or ``evaluation``.
-        val_every: of the training recordings in alphabetical order every so-manieth is ``val``; 0
+        val_every: every n-th training recording in alphabetical order is held out for ``val``; 0
             holds none out. The cameras of one recording (``ABF10`` to ``ABF14``) stay together.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
-        labels: give joints; of the evaluation split, joints and vertices from
-            ``evaluation_xyz.json`` and ``evaluation_verts.json``, which were published later,
-            where they lie in ``root``. Training has no vertices (NaN).
+        labels: return joints. Training has no vertices (NaN). The evaluation split reads joints
+            and vertices from ``evaluation_xyz.json`` and ``evaluation_verts.json``, which were
+            published later, if they are in ``root``.
         skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for malformed lists and files, metas that name code, detections of other names,
-            and labels behind the camera.
+        ValueError: for malformed lists and files, metas that name code, detections with other
+            names, and labels behind the camera.
     """
 
     convention = "ho3d"
@@ -114,7 +113,7 @@ class Ho3dDataset(RecordedDataset):
 
 
 def recording_of(sequence: str) -> str:
-    """The recording a sequence is a view of: ``ABF10`` to ``ABF14`` are five cameras of ABF1.
+    """The recording of a sequence: ``ABF10`` to ``ABF14`` are five cameras of ABF1.
 
     The last of two or more digits is the camera; ``SM2`` was recorded by one camera.
     """
@@ -125,14 +124,14 @@ def _in_split(names: list[str], split: Split, val_every: int) -> list[str]:
     """The training frames of ``train`` or ``val``, which share no recording."""
     if split not in ("train", "val") or val_every < 0 or val_every == 1:
         raise ValueError(
-            f"split={split!r}, val_every={val_every}: use 'train', 'val' or 'evaluation', and hold "
-            "out every second recording or fewer (0: none)"
+            f"split={split!r}, val_every={val_every}: use 'train', 'val' or 'evaluation', and "
+            "val_every of 2 or more (0 holds none out)"
         )
     recordings = sorted({recording_of(name.partition("/")[0]) for name in names})
     held_out = set(recordings[val_every - 1 :: val_every]) if val_every else set()
     if split == "val" and not held_out:
         raise ValueError(
-            f"split='val' is empty: give val_every, 2 to the {len(recordings)} recordings there are"
+            f"split='val' is empty: give val_every, 2 to the {len(recordings)} recordings present"
         )
     wanted = split == "val"
     return [n for n in names if (recording_of(n.partition("/")[0]) in held_out) == wanted]
@@ -141,7 +140,7 @@ def _in_split(names: list[str], split: Split, val_every: int) -> list[str]:
 def _read_table(
     folder: Path, names: list[str], evaluation: bool
 ) -> tuple[FrameTable, dict[str, int]]:
-    """The frames whose annotation is complete, and how many are not, by reason."""
+    """The frames with a complete annotation, and the number of the others by reason."""
     metas = _find(folder, names, "meta", (".pkl",))
     labels = read_labels("ho3d-labels", metas, META, read_meta)
     complete = np.isfinite(labels["K"]).all((1, 2))
@@ -182,16 +181,16 @@ def _read_table(
 def _find(
     folder: Path, names: list[str], kind: str, suffixes: tuple[str, ...]
 ) -> list[Path | None]:
-    """The file of each frame with one of the suffixes, the first rather than the others."""
+    """The file of each frame with the first suffix that exists, or None."""
     listings: dict[str, set[str]] = {}
     found: list[Path | None] = []
     for name in names:
         sequence, _, frame = name.partition("/")
-        place = os.path.join(folder, sequence, kind)
+        directory = os.path.join(folder, sequence, kind)
         if sequence not in listings:
-            listings[sequence] = set(os.listdir(place)) if os.path.isdir(place) else set()
-        there = [frame + s for s in suffixes if frame + s in listings[sequence]]
-        found.append(Path(place, there[0]) if there else None)
+            listings[sequence] = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+        present = [frame + s for s in suffixes if frame + s in listings[sequence]]
+        found.append(Path(directory, present[0]) if present else None)
     return found
 
 
@@ -199,11 +198,11 @@ def read_list(path: Path) -> list[str]:
     """The frames ``SEQUENCE/NUMBER`` of ``train.txt`` or ``evaluation.txt``, in order.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the line that is no frame, or that comes twice.
+        FileNotFoundError: if the file is missing.
+        ValueError: naming the entry that is malformed or listed twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such list; root must hold train/, evaluation/ and it")
+        raise FileNotFoundError(f"{path}: no such list; root must hold it, train/ and evaluation/")
     names = read_verified(path).decode("utf-8", errors="replace").split()
     for number, name in enumerate(names):
         if not _LINE.fullmatch(name):
@@ -214,14 +213,14 @@ def read_list(path: Path) -> list[str]:
 
 
 def read_meta(path: Path) -> dict[str, np.ndarray]:
-    """K, joints (OpenCV axes, common order) and hand box of a meta file; NaN for what it lacks."""
+    """K, joints (OpenCV axes, common order) and hand box of a meta file; NaN where missing."""
     content = read_pickle(path, NUMPY, MAX_META_BYTES, "an HO-3D meta file")
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, a meta file holds a dict")
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict")
     try:
         K = _numbers(content.get("camMat"), (3, 3))
         joints = content.get("handJoints3D")
-        # The evaluation split gives the root alone.
+        # The evaluation split has the root joint only.
         joints = _numbers(joints, (NUM_JOINTS, 3), absent=(3,))
         box = _numbers(content.get("handBoundingBox"), (4,))
     except (ValueError, TypeError) as error:
@@ -234,10 +233,10 @@ def read_meta(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_truth(root: Path, count: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Joints and vertices of the evaluation split (OpenCV axes, common order), if they are there.
+    """Joints and vertices of the evaluation split (OpenCV axes, common order); None if absent.
 
     Raises:
-        ValueError: if a file has another number of frames than ``evaluation.txt``.
+        ValueError: if a file and ``evaluation.txt`` have different numbers of frames.
     """
     shapes = {"evaluation_xyz.json": (NUM_JOINTS, 3), "evaluation_verts.json": (NUM_VERTICES, 3)}
     if not (root / "evaluation_xyz.json").exists():
@@ -256,7 +255,7 @@ def read_truth(root: Path, count: int) -> tuple[np.ndarray | None, np.ndarray | 
 def _numbers(
     value: Any, shape: tuple[int, ...], absent: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    """An array, or a list of numbers, of this shape; NaN for None and for the shape ``absent``."""
+    """An array from an array or list of this shape; NaN for None and for the shape ``absent``."""
     if value is None:
         return np.full(shape, np.nan)
     if isinstance(value, list | tuple):

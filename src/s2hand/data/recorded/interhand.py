@@ -1,8 +1,8 @@
-"""InterHand2.6M: hands in a studio with many cameras; here the single right and left hands.
+"""InterHand2.6M: hands in a studio with many cameras; only single hands are read.
 
-Format: Moon et al., "InterHand2.6M" (ECCV 2020), and its authors' code; the folder of the
-annotations (``annotations/<split>``) and the 90 frames per second of the cameras are from memory
-(M). Joints are annotated, in no mesh convention; the MANO fits are not read.
+Format: Moon et al., "InterHand2.6M" (ECCV 2020), and its authors' code. From memory (M): the
+folder of the annotations (``annotations/<split>``) and the cameras' 90 frames per second. Joints
+are annotated and follow no mesh convention; the MANO fits are not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
 CAPTURE_FPS = 90.0
-"""Frame numbers count the cameras' frames (from memory): a file of 5 fps steps by 18."""
+"""Rate of the frame numbers (from memory): a 5 fps file has steps of 18."""
 HAND_TYPES = ("right", "left", "interacting")
 MAX_NAME = 160
 
@@ -40,36 +40,36 @@ _LAYOUT: Layout = {
     "joints": ("<f4", (NUM_JOINTS, 3)),
 }
 """One row per annotation: image file below its split's folder, UTF-8; frame number; width, height;
-position in HAND_TYPES; K; and of a single hand the joints: camera space, metres, common order, NaN
-where they are not valid."""
+position in HAND_TYPES; K; the joints of a single hand in camera space, metres, common order, NaN
+if invalid."""
 _VERSION = 2
 
 
 class InterHandDataset(RecordedDataset):
     """The single hands of InterHand2.6M, a recording per sequence and camera; left ones mirrored.
 
-    The step between frames of a recording is found in the files (``stride``: 18 at 5 fps, 3 at
-    30 fps); a missing frame, or one with both hands, cuts the windows. Joints that are not valid
-    are NaN, and all are where the wrist is not. Training and validation drop hands without
-    detection; the test split keeps them, whole where nothing is detected.
+    The step between frames of a recording is measured in the files (``stride``: 18 at 5 fps, 3 at
+    30 fps). Windows do not span a missing frame or one with both hands. Invalid joints are NaN;
+    all joints are NaN if the wrist is invalid. Training and validation drop hands without a
+    detection; the test split keeps them uncropped.
 
     Args:
         root: the folder that holds ``annotations`` and ``images``.
-        detections: the path that :func:`read_detections` reads, or what it returns: of each frame
-            the hand that it is labelled with, in pixels of the image as it is. Joined by name
-            (``Capture0/ROM03_LT_No_Occlusion/cam400262/image11508``). The test split may do
-            without (None).
+        detections: a path for :func:`read_detections`, or its result: the labelled hand of each
+            frame, in pixels of the unmirrored image. Joined by name
+            (``Capture0/ROM03_LT_No_Occlusion/cam400262/image11508``). Optional (None) for the test
+            split.
         split: ``train``, ``val`` or ``test``.
-        sides: which hands, of ``right`` and ``left``.
+        sides: the hands to read, of ``right`` and ``left``.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
-        labels: give joints. There are no vertices (NaN).
+        labels: return joints. There are no vertices (NaN).
         skip: names of training frames to leave out.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for annotations that are not InterHand's, detections of other names, and labels
+        ValueError: for annotations of another format, detections with other names, and labels
             behind the camera.
     """
 
@@ -92,7 +92,7 @@ class InterHandDataset(RecordedDataset):
         if split not in ("train", "val", "test"):
             raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
         if not sides or not set(sides) <= set(SIDES):
-            raise ValueError(f"sides={list(sides)}: of {', '.join(SIDES)}")
+            raise ValueError(f"sides={list(sides)}: choose from {', '.join(SIDES)}")
         table, self.stride, dropped = _read_table(root, split, sides, labels)
         self.fps = CAPTURE_FPS / self.stride if self.stride else None
         super().__init__(
@@ -111,7 +111,7 @@ class InterHandDataset(RecordedDataset):
 def _read_table(
     root: Path, split: Split, sides: Sequence[str], labels: bool
 ) -> tuple[FrameTable, int, dict[str, int]]:
-    """The single hands of a split, the step of their frame numbers, and what is left out."""
+    """The single hands of a split, the step of their frame numbers, and the counts left out."""
     rows = read_annotations(root, split)
     files = [Path(file.decode()) for file in rows["file"].tolist()]
     recordings = np.unique([file.parent.as_posix() for file in files], return_inverse=True)[1]
@@ -138,7 +138,7 @@ def _read_table(
 
 
 def frame_stride(recordings: Int[np.ndarray, " n"], frames: Int[np.ndarray, " n"]) -> int:
-    """The usual step between frame numbers of one recording, sorted by both; 0 without any."""
+    """The most frequent step between a recording's frame numbers (rows sorted); 0 without steps."""
     steps = np.diff(frames)[(np.diff(recordings) == 0) & (np.diff(frames) > 0)]
     return int(np.bincount(steps).argmax()) if len(steps) else 0
 
@@ -146,7 +146,7 @@ def frame_stride(recordings: Int[np.ndarray, " n"], frames: Int[np.ndarray, " n"
 def _numbers(
     recordings: Int[np.ndarray, " n"], frames: Int[np.ndarray, " n"], stride: int
 ) -> Int[np.ndarray, " n"]:
-    """Numbers that go up by 1 from frame to frame where the step is the stride, else by 2."""
+    """Frame numbers in which a step of ``stride`` becomes 1 and any other step 2."""
     steps = np.where((np.diff(frames) == stride) & (np.diff(recordings) == 0), 1, 2)
     return np.concatenate([[0], np.cumsum(steps)])
 
@@ -154,12 +154,12 @@ def _numbers(
 def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
     """The rows of a split (``_LAYOUT``), sorted by file's folder and frame; read once, then cached.
 
-    The three JSON files lie in ``annotations/<split>``, or in ``annotations/all`` of the first
+    The three JSON files are in ``annotations/<split>``, or in ``annotations/all`` of the first
     release.
 
     Raises:
-        FileNotFoundError: if one of them is missing.
-        ValueError: naming the file and what does not fit.
+        FileNotFoundError: if one of the files is missing.
+        ValueError: naming the file and the malformed value.
     """
     folders = [root / "annotations" / name for name in (split, "all")]
     names = [f"InterHand2.6M_{split}_{kind}.json" for kind in ("data", "camera", "joint_3d")]
@@ -177,7 +177,7 @@ def read_annotations(root: Path, split: str) -> dict[str, np.ndarray]:
 
 
 def _rows(data: Path, camera: Path, joint_3d: Path) -> dict[str, np.ndarray]:
-    """The table of the annotations, sorted; filled in place, the 30 fps release has 1.4 million."""
+    """The annotations as sorted arrays, filled in place: the 30 fps release has 1.4 million."""
     content, cameras, joints = (read_json(path) for path in (data, camera, joint_3d))
     try:
         images = {image["id"]: image for image in content["images"]}
@@ -210,14 +210,14 @@ def _rows(data: Path, camera: Path, joint_3d: Path) -> dict[str, np.ndarray]:
 def _row(
     image: Mapping[str, Any], annotation: Mapping[str, Any], cameras: Any, joints: Any
 ) -> dict[str, Any]:
-    file, view = image["file_name"], str(image["camera"])
+    file, camera = image["file_name"], str(image["camera"])
     parts = PurePosixPath(file)
     name = file.encode()
     if parts.is_absolute() or ".." in parts.parts or not 0 < len(name) <= MAX_NAME:
-        raise ValueError("file_name leads out of the folder, or is too long")
+        raise ValueError("file_name leads out of the folder or is too long")
     rig = cameras[str(image["capture"])]
-    R, position = _array(rig["camrot"][view], (3, 3)), _array(rig["campos"][view], (3,))
-    focal, centre = _array(rig["focal"][view], (2,)), _array(rig["princpt"][view], (2,))
+    R, position = _array(rig["camrot"][camera], (3, 3)), _array(rig["campos"][camera], (3,))
+    focal, centre = _array(rig["focal"][camera], (2,)), _array(rig["princpt"][camera], (2,))
     K = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]])
     hand = HAND_TYPES.index(annotation["hand_type"])
     row = {
@@ -230,10 +230,10 @@ def _row(
     }
     if hand < 2:
         label = joints[str(image["capture"])][str(image["frame_idx"])]
-        own = slice(NUM_JOINTS * hand, NUM_JOINTS * (hand + 1))  # right hand first
-        valid = np.asarray(annotation["joint_valid"], np.float64).reshape(2 * NUM_JOINTS)[own] > 0
-        valid &= valid[-1]  # without the wrist nothing is root-relative: as the official code does
-        world = np.asarray(label["world_coord"], np.float64).reshape(2 * NUM_JOINTS, 3)[own]
+        rows = slice(NUM_JOINTS * hand, NUM_JOINTS * (hand + 1))  # right hand first
+        valid = np.asarray(annotation["joint_valid"], np.float64).reshape(2 * NUM_JOINTS)[rows] > 0
+        valid &= valid[-1]  # as in the official code: root-relative joints need the wrist
+        world = np.asarray(label["world_coord"], np.float64).reshape(2 * NUM_JOINTS, 3)[rows]
         points = np.where(valid[:, None], (world - position) @ R.T / 1000, np.nan)
         if not np.isfinite(points[valid]).all():
             raise ValueError("world_coord of a valid joint is not finite")

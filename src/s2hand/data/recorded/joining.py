@@ -1,4 +1,4 @@
-"""Detections joined with the frames of a table, by name; crops around them, and counts of them."""
+"""Join detections with the frames of a table by name, place crops around them, and count them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MIN_KEYPOINTS = 4
 def join_detections(
     detections: str | Path | Detections | None, table: FrameTable, required: bool
 ) -> Detections:
-    """One row per frame, in its pixels, of the labelled hand where a file holds both.
+    """One row per frame, in its pixels; of a file with both hands the labelled hand.
 
-    Files name frames as the table does. Where it has ``pictures`` several frames may be of one: a
-    file that knows sides names pictures, any other file, and what is read already, frames.
+    Names in the file are those of the table's frames. If the table has ``pictures``, a file that
+    records sides is joined by picture; any other file, and :class:`Detections`, by frame.
 
     Raises:
-        ValueError: for the first frame without a row, and if there are none but ``required``.
+        ValueError: for the first frame without a row, and for None if ``required``.
     """
     if detections is None and required:
         raise ValueError("detections: training needs them, they are its only supervision")
@@ -43,10 +43,10 @@ def join_detections(
         if not isinstance(part, Detections):
             part = read_detections(part, side)
             if part.side is None:
-                detections = part  # holds one row for either hand: need not be read twice
+                detections = part  # its rows are of either hand: reading it once is enough
             elif table.pictures is not None:
                 names = table.pictures
-        repaired[part.fingerprint] = Counter(part.repaired)  # which counts once, too
+        repaired[part.fingerprint] = Counter(part.repaired)  # one file counts once
         part = part.of_images([names[row] for row in rows.tolist()])
         assert table.sizes is not None
         part = part.on_frames(table.sizes[rows])
@@ -64,9 +64,10 @@ def join_detections(
 
 
 def too_few(found: Detections) -> Bool[np.ndarray, " n"]:
-    """Frames of which less is detected than MIN_KEYPOINTS that the crop could rely on.
+    """Frames with fewer than MIN_KEYPOINTS reliable keypoints.
 
-    Keypoints count by :func:`~s2hand.data.crops.weights`: a crop around two of them shows skin.
+    Keypoints count by :func:`~s2hand.data.crops.weights`; a crop around two of them shows only
+    skin.
     """
     trusted = weights(found.confidence).sum(-1)
     return np.asarray(trusted < MIN_KEYPOINTS)
@@ -75,9 +76,9 @@ def too_few(found: Detections) -> Bool[np.ndarray, " n"]:
 def place_crops(
     table: FrameTable, found: Detections, margin: float, smooth_frames: float, keep_all: bool
 ) -> Float[np.ndarray, "n 3"]:
-    """Boxes (left, top, side) of a table's frames, run by run; NaN where none can be placed.
+    """Boxes (left, top, side) of a table's frames, run by run; NaN if none can be placed.
 
-    Where too few keypoints are detected a box that the table gives stands for them.
+    If too few keypoints are detected, the table's box replaces them.
     """
     assert table.sizes is not None
     keypoints, confidence = found.keypoints.copy(), found.confidence.copy()
@@ -104,7 +105,7 @@ def place_crops(
 def count_detections(
     found: Detections, sizes: Int[np.ndarray, "n 2"], keep_all: bool, kept: int
 ) -> dict[str, int]:
-    """Counts of frames dropped, flagged or repaired for their detections."""
+    """Number of frames dropped, flagged or repaired because of their detections, by reason."""
     detected = found.confidence > 0
     outside = ((found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)).any(-1)
     empty, few = int((~detected.any(-1)).sum()), int(too_few(found).sum())

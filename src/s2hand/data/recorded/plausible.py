@@ -1,7 +1,7 @@
-"""Labels that are no hand's, and detections that lie elsewhere than the labels say.
+"""Find labels that are not a hand's, and detections that are far from their labels.
 
-No parser notices a changed digit, a flipped byte or a file of another frame. What is far from any
-hand is found here and counted; only checksums tell the rest (:mod:`s2hand.files.checksums`).
+No parser notices a changed digit, a flipped byte or a file of another frame. Labels far from any
+hand are found and counted here; only checksums find the rest (:mod:`s2hand.files.checksums`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s2hand.geometry.skeleton import BONES
 
 logger = logging.getLogger(__name__)
 
-STRANGE = "labels are no hand's"
+STRANGE = "labels are not a hand's"
 MAX_BONE_M = 0.15
 MAX_CHANGE_M = 0.025
 MIN_FRAMES = 5
@@ -29,11 +29,11 @@ def strange_labels(
     vertices: Float[np.ndarray, "n 778 3"] | None = None,
     recordings: Int[np.ndarray, " n"] | None = None,
 ) -> Bool[np.ndarray, " n"]:
-    """Which rows of labels [m] are no hand's: a damaged label, or a file of another frame.
+    """Which rows of labels [m] are not a hand's: a damaged label, or a file of another frame.
 
-    Our definition, wide enough for every dataset's annotators: a bone is longer than 15 cm; a
-    vertex is more than 30 cm off the wrist; in a recording of five frames or more a bone is more
-    than 2.5 cm longer or shorter than in the median frame. Missing joints (NaN) say nothing.
+    Our definition, wide enough for the annotations of every dataset: a bone is longer than 15 cm;
+    a vertex is more than 30 cm from the wrist; in a recording of five frames or more a bone
+    differs by more than 2.5 cm from its median length. Missing joints (NaN) are ignored.
     """
     lengths = _bone_lengths(joints)
     strange = np.asarray((lengths > MAX_BONE_M).any(-1))
@@ -52,10 +52,10 @@ def strange_labels(
 def count_strange(
     strange: Bool[np.ndarray, " n"], source: str, names: Sequence[str]
 ) -> dict[str, int]:
-    """How many labels are no hand's, by reason; a warning names the first."""
+    """Number of implausible labels, by reason; a warning names the first."""
     if strange.any():
         logger.warning(
-            "%s: the labels of %d frames are no hand's, first %s: is its file damaged?",
+            "%s: the labels of %d frames are not a hand's, first %s: is its file damaged?",
             source, strange.sum(), names[int(np.argmax(strange))],
         )  # fmt: skip
     return {STRANGE: int(strange.sum())}
@@ -64,9 +64,9 @@ def count_strange(
 def count_far(
     joints: Float[np.ndarray, "n 21 3"], K: Float[np.ndarray, "n 3 3"], found: Detections
 ) -> dict[str, int]:
-    """How many frames have half of their keypoints further from the labels than half a hand.
+    """Number of frames where most keypoints are more than half a hand from the labels.
 
-    The label is of another frame or hand, or the detector took something else for the hand.
+    The label belongs to another frame or hand, or the detector found something else.
     """
     points = joints @ K.transpose(0, 2, 1)
     uv = points[..., :2] / points[..., 2:]

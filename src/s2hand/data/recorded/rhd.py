@@ -1,7 +1,7 @@
-"""RHD: rendered pictures of people, 320 x 320, with both of their hands labelled.
+"""RHD: rendered pictures of people, 320 x 320, with both hands labelled.
 
 Format: the Rendered Handpose Dataset of Zimmermann and Brox (ICCV 2017). Joints are those of the
-characters' own skeletons, in no mesh convention; OpenCV axes, metres. Stills, no sequences.
+characters' skeletons and follow no mesh convention; OpenCV axes, metres. Stills, no sequences.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Split = Literal["train", "evaluation"]
 Hands = Literal["each", "dominant"]
 MAX_OFF_PX = 10.0
-"""Labels whose 3D and 2D lie further apart are damaged."""
+"""Labels are damaged if 3D and 2D are further apart."""
 FOLDERS = {"train": "training", "evaluation": "evaluation"}
 MAX_ANNOTATION_BYTES = 2**29
 """``anno_training.pickle`` holds about 100 MB."""
@@ -42,40 +42,40 @@ _LAYOUT: Layout = {
     "extent": ("<f4", (2,)),
     "off_px": ("<f4", (2,)),
 }
-"""One row per picture: its number, K, joints (left hand first, common order), which of them are
-visible, the longer side of each hand's box, and how far the projected joints lie from ``uv_vis`` at
-most, pixels. NaN: None in the file."""
+"""One row per picture: its number, K, joints (left hand first, common order), their visibility,
+the longer side of each hand's box, and the largest distance of projected joints from ``uv_vis``,
+pixels. NaN: None in the file."""
 _VERSION = 2
 
 
 class RhdDataset(RecordedDataset):
     """The visible hands of RHD's pictures, one sample each; left hands are mirrored.
 
-    A hand is a sample when at least ``min_visible`` of its 21 joints are visible (``uv_vis``).
-    Pictures whose annotation has None in it, and hands whose 3D joints do not project onto their 2D
-    ones, are dropped and counted in training and refused in the evaluation. Training drops hands
-    without detection, too; evaluation takes the whole picture.
+    A hand is a sample if at least ``min_visible`` of its 21 joints are visible (``uv_vis``).
+    Pictures with None in their annotation, and hands whose 3D joints do not project onto their 2D
+    joints, are dropped and counted in training and are an error in the evaluation. Training also
+    drops hands without a detection; evaluation uses the whole picture.
 
     Args:
         root: the folder that holds ``training`` and ``evaluation``.
-        detections: the path that :func:`read_detections` reads, or what it returns. Where the file
-            knows sides it is joined by picture (``00012``) and side, else, and where it is read
-            already, by sample (``00012/left``). Evaluation may do without (None).
+        detections: a path for :func:`read_detections`, or its result. A file that records sides
+            is joined by picture (``00012``) and side; any other file, and :class:`Detections`, by
+            sample (``00012/left``). Optional (None) for evaluation.
         split: ``train`` or ``evaluation``.
-        hands: ``each`` visible hand, or of every picture the ``dominant`` one: more joints
-            visible, of equals the larger one. Published numbers are of one hand for each picture;
-            how the original chooses it, from memory, is by pixels of its mask.
-        min_visible: joints, 1 to 21 (our definition).
+        hands: ``each`` visible hand, or only the ``dominant`` hand of each picture: the one with
+            more visible joints, or the larger one if equal. Published numbers use one hand per
+            picture; from memory, the original chooses it by the pixels of its mask.
+        min_visible: smallest number of visible joints, 1 to 21 (our definition).
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
-        labels: give joints, invisible ones too, which its benchmark leaves out. There are no
-            vertices (NaN).
+        labels: return joints, including invisible ones, which the benchmark leaves out. There are
+            no vertices (NaN).
         skip: names of training samples (``00012/left``) to leave out.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for malformed annotations, ones that name code, detections of other names, and
-            labels behind the camera.
+        ValueError: for malformed annotations, annotations that name code, detections with other
+            names, and labels behind the camera.
     """
 
     convention = None
@@ -122,14 +122,14 @@ class RhdDataset(RecordedDataset):
 def _read_table(
     root: Path, split: Split, hands: Hands, min_visible: int
 ) -> tuple[FrameTable, dict[str, int]]:
-    """The samples of a split by picture, left hand first; hands left out, by reason."""
+    """The samples of a split by picture, left hand first; the number left out by reason."""
     folder = root / FOLDERS[split]
     path = folder / f"anno_{FOLDERS[split]}.pickle"
     rows = read_annotations(path)
     complete = np.isfinite(rows["K"]).all((1, 2))
     if split == "evaluation" and not complete.all():
         picture = rows["picture"][int(np.argmin(complete))]
-        raise ValueError(f"{path}: None in picture {picture:05d}; the evaluation keeps every one")
+        raise ValueError(f"{path}: None in picture {picture:05d}; evaluation keeps every picture")
     shown = rows["visible"].sum(-1)
     usable = (shown >= min_visible) & complete[:, None]
     matching = rows["off_px"] <= MAX_OFF_PX
@@ -137,7 +137,7 @@ def _read_table(
         wrong = np.argwhere(usable & ~matching)[0][0]
         raise ValueError(
             f"{path}: xyz of picture {rows['picture'][wrong]:05d} projects "
-            f"{rows['off_px'][wrong].max():.0f} px beside its uv_vis; is the file damaged?"
+            f"{rows['off_px'][wrong].max():.0f} px from its uv_vis; is the file damaged?"
         )
     chosen = usable & matching
     if hands == "dominant":
@@ -146,7 +146,7 @@ def _read_table(
     reasons = {
         "None in the annotation": 2 * int((~complete).sum()),
         f"fewer than {min_visible} joints visible": int((complete[:, None] & ~usable).sum()),
-        f"3D more than {MAX_OFF_PX:.0f} px beside its 2D": int((usable & ~matching).sum()),
+        f"3D more than {MAX_OFF_PX:.0f} px from its 2D": int((usable & ~matching).sum()),
         "not the dominant hand": int((usable & matching).sum()) - len(picture),
     }
     if not len(picture):
@@ -154,7 +154,7 @@ def _read_table(
     numbers = rows["picture"][picture]
     table = FrameTable(
         names=[f"{n:05d}/{('left', 'right')[s]}" for n, s in zip(numbers, side, strict=True)],
-        numbers=2 * numbers,  # never one after the other
+        numbers=2 * numbers,  # never consecutive: stills
         files=[_image(folder / "color", number) for number in numbers.tolist()],
         intrinsics=rows["K"][picture],
         left=side == 0,
@@ -168,7 +168,7 @@ def _read_table(
 def _dominant(
     visible: Int[np.ndarray, "n 2"], extent: Float[np.ndarray, "n 2"]
 ) -> Bool[np.ndarray, "n 2"]:
-    """The hand of each picture that shows more joints, of equals the larger one."""
+    """The hand of each picture with more visible joints, or the larger one if equal."""
     rank = visible + 1e-6 * extent
     right = rank[:, 1] > rank[:, 0]
     return np.stack([~right, right], 1)
@@ -180,7 +180,7 @@ def _image(folder: Path, number: int) -> Path:
         if (path := folder / f"{number:05d}{suffix}").is_file():
             return path
     raise FileNotFoundError(
-        f"{folder / f'{number:05d}'}.png: no such picture, nor a jpg; unpack the whole archive"
+        f"{folder / f'{number:05d}'}.png: no such picture, and no .jpg; unpack the whole archive"
     )
 
 
@@ -188,8 +188,8 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     """The rows of an annotation file (:data:`_LAYOUT`), by picture; read once, then cached.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file, the picture and what does not fit.
+        FileNotFoundError: if the file is missing.
+        ValueError: naming the file, the picture and the malformed value.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; root must hold training/ and evaluation/")
@@ -197,7 +197,7 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     def read() -> tuple[int, Iterator[dict[str, np.ndarray]]]:
         content = read_pickle(path, NUMPY, MAX_ANNOTATION_BYTES, "an annotation file of RHD")
         if not isinstance(content, dict) or not content:
-            raise ValueError(f"{path} holds no dict of pictures; is this RHD's anno file?")
+            raise ValueError(f"{path} is not a dict of pictures; is this RHD's anno file?")
         return len(content), _rows(path, content)
 
     return read_once("rhd-labels", _VERSION, [path], _LAYOUT, read)
@@ -206,7 +206,7 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
 def _rows(path: Path, content: Mapping[Any, Any]) -> Iterator[dict[str, np.ndarray]]:
     """One row for each picture, sorted by number."""
     if not all(type(key) is int and 0 <= key < 10**6 for key in content):
-        raise ValueError(f"{path}: its keys are not the numbers of pictures")
+        raise ValueError(f"{path}: its keys are not picture numbers")
     for picture in sorted(content):
         entry = content[picture]
         try:
@@ -228,7 +228,7 @@ def _row(entry: Any) -> dict[str, np.ndarray]:
     box = np.where(seen[..., None], uv_vis[..., :2], np.nan)
     extent = [np.ptp(hand[used], axis=0).max() if used.any() else 0.0
               for hand, used in zip(box, seen, strict=True)]  # fmt: skip
-    with np.errstate(all="ignore"):  # hands that are not visible may lie behind the camera
+    with np.errstate(all="ignore"):  # invisible hands may be behind the camera
         projected = xyz @ K.T
         off = np.linalg.norm(projected[..., :2] / projected[..., 2:] - uv_vis[..., :2], axis=-1)
     off = np.where(seen & (xyz[..., 2] > 0), np.nan_to_num(off, nan=np.inf), 0.0)

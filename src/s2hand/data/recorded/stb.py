@@ -1,10 +1,10 @@
-"""STB: videos of a left hand before a stereo camera and a depth camera, 640 x 480.
+"""STB: videos of a left hand in front of a stereo camera and a depth camera, 640 x 480.
 
-Format: Zhang et al., "3D Hand Pose Tracking and Estimation Using Stereo Matching" (2016), and what
-public loaders of it agree on. Joints were annotated by hand, so they are in no mesh convention, and
-joint 0 is the centre of the palm, where every detector marks the wrist. Labels here have a wrist
-estimated from it (:func:`wrist_from_palm`), and errors of joint 0 are relative to that estimate.
-Cameras are as public loaders have them (Zhang et al.).
+Format: Zhang et al., "3D Hand Pose Tracking and Estimation Using Stereo Matching" (2016), and the
+consensus of public loaders. Joints were annotated by hand and follow no mesh convention. Joint 0
+is the centre of the palm, while every detector marks the wrist. Labels therefore have a wrist
+estimated from the palm (:func:`wrist_from_palm`), and errors of joint 0 are relative to that
+estimate. Camera parameters are those of public loaders (Zhang et al.).
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _PALM, _RING_BASE = 0, 13
 
 @dataclass(frozen=True)
 class StbCamera:
-    """A camera's intrinsics, pixels, and the way of the labels into its frame."""
+    """A camera's intrinsics, pixels, and the transform of the labels into its frame."""
 
     fx: float
     fy: float
     cx: float
     cy: float
     labels: str
-    """``<SEQUENCE>_<labels>.mat`` is in millimetres of this kind of frame."""
+    """Suffix of the label file, ``<SEQUENCE>_<labels>.mat``, in millimetres."""
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Axis-angle."""
     shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -77,35 +77,35 @@ CAMERAS: dict[CameraName, StbCamera] = {
         rotation=(0.00531, -0.01196, 0.00301), shift_mm=(-24.0381, -0.4563, -1.2326),
     ),
 }  # fmt: skip
-"""The stereo pair, whose labels are in the left camera's frame, and the colour camera beside the
-depth camera, in whose frame its labels are."""
+"""The stereo pair, with labels in the left camera's frame, and the colour camera, with labels in
+the frame of the depth camera beside it."""
 
 
 class StbDataset(RecordedDataset):
     """STB's frames, one recording per sequence and camera; the left hand is mirrored.
 
-    Training drops and counts frames without detection, and a missing number cuts the windows. The
-    test split keeps every frame, whole where nothing is detected.
+    Training drops and counts frames without a detection. Windows do not span a missing number. The
+    test split keeps every frame, uncropped where nothing is detected.
 
     Args:
         root: the folder that holds ``images`` and ``labels``.
-        detections: the path that :func:`read_detections` reads, or what it returns: of the left
-            hand, in pixels of the image as it is, joined by name (``B1Counting/BB_left_0``). The
-            test split may do without (None).
+        detections: a path for :func:`read_detections`, or its result: the left hand, in pixels of
+            the unmirrored image, joined by name (``B1Counting/BB_left_0``). Optional (None) for
+            the test split.
         split: ``test`` (the sequences B1*), ``train`` (the others) or ``val`` (the sequences of
             ``val_background``, which ``train`` then leaves out).
-        cameras: which of ``BB_left``, ``BB_right`` and ``SK_color``.
-        val_background: such as ``B6``; None holds nothing out.
+        cameras: names, of ``BB_left``, ``BB_right`` and ``SK_color``.
+        val_background: background to hold out, such as ``B6``; None holds nothing out.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of crops over time, in frames; 0 = none.
-        labels: read ``labels/*.mat`` and give joints. There are no vertices (NaN).
+        labels: read ``labels/*.mat`` and return joints. There are no vertices (NaN).
         skip: names of training frames (``B2Random/BB_left/17``) to leave out.
 
     Raises:
         FileNotFoundError: for the first missing file that is needed.
-        ValueError: for files that are not STB's, labels of another number than images, detections
-            of other names, and labels behind the camera.
+        ValueError: for files of another format, different numbers of labels and images, detections
+            with other names, and labels behind the camera.
     """
 
     convention = None
@@ -167,15 +167,15 @@ def _in_split(root: Path, split: Split, val_background: str | None) -> list[str]
         raise ValueError(f"split={split!r}; use 'train', 'val' or 'test'")
     chosen = [name for name, b in background.items() if wanted[split](b)]
     if not chosen:
-        there = ", ".join(background) or "no sequence such as B1Counting"
-        raise FileNotFoundError(f"{images}: no sequence of split {split} ({there})")
+        present = ", ".join(background) or "no sequence such as B1Counting"
+        raise FileNotFoundError(f"{images}: no sequence of split {split} ({present})")
     return chosen
 
 
 def _read_table(
     root: Path, sequences: list[str], cameras: Sequence[CameraName], test: bool
 ) -> tuple[FrameTable, dict[str, int]]:
-    """Every image there is, by sequence, camera and number; how many are missing between them."""
+    """All images by sequence, camera and number; the number of gaps between them."""
     names: list[str] = []
     files: list[Path] = []
     numbers: list[int] = []
@@ -226,8 +226,8 @@ def _read_joints(root: Path, table: FrameTable) -> Float[np.ndarray, "n 21 3"]:
     recordings = np.array([name.rpartition("/")[0] for name in table.names])
     for recording in dict.fromkeys(recordings.tolist()):
         sequence, camera = recording.split("/")
-        view = CAMERAS[camera]
-        path = root / "labels" / f"{sequence}_{view.labels}.mat"
+        calibration = CAMERAS[camera]
+        path = root / "labels" / f"{sequence}_{calibration.labels}.mat"
         points = read_label_file(path)
         rows = np.flatnonzero(recordings == recording)
         if (last := int(table.numbers[rows].max())) >= len(points):
@@ -239,19 +239,19 @@ def _read_joints(root: Path, table: FrameTable) -> Float[np.ndarray, "n 21 3"]:
             row = int(np.argmax((points[..., 2] <= 0).any(1)))
             raise ValueError(
                 f"{path}: z = {points[row, :, 2].min():.4g} mm in frame {row}; other axes than the "
-                "published (z forward), or a damaged file?"
+                "published ones (z forward), or a damaged file?"
             )
-        common = view.from_labels(points[table.numbers[rows]])[:, list(TO_COMMON["stb"])]
+        common = calibration.from_labels(points[table.numbers[rows]])[:, list(TO_COMMON["stb"])]
         joints[rows] = wrist_from_palm(common)
     return joints
 
 
 def wrist_from_palm(joints: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n 21 3"]:
-    """Joints in the common order whose joint 0, the palm's centre, is replaced by a wrist.
+    """Replace joint 0 (common order), the palm's centre, by an estimated wrist.
 
-    The palm's centre is taken for the middle between wrist and ring finger's base, so wrist =
-    2 palm - base. Third party: the public code of Ge et al. (CVPR 2019), which scores under
-    protocol ``stb_a`` with such a wrist as root.
+    The palm's centre is assumed to be midway between the wrist and the base of the ring finger, so
+    wrist = 2 palm - base. Third party: the public code of Ge et al. (CVPR 2019), which scores
+    under protocol ``stb_a`` with this wrist as root.
     """
     joints = joints.copy()
     joints[:, _PALM] = 2 * joints[:, _PALM] - joints[:, _RING_BASE]
@@ -261,18 +261,18 @@ def wrist_from_palm(joints: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n
 def read_label_file(path: Path) -> Float[np.ndarray, "n 21 3"]:
     """``handPara`` [3, 21, n] of a label file as rows: mm, STB's joint order.
 
-    ``scipy.io.loadmat`` runs nothing that a file names; name, type, shape and size are checked
+    ``scipy.io.loadmat`` executes nothing from the file. Name, type, shape and size are checked
     before the numbers are read.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file and what does not fit.
+        FileNotFoundError: if the file is missing.
+        ValueError: naming the file and the malformed value.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file; unpack labels/ beside images/")
     if (size := path.stat().st_size) > MAX_LABEL_BYTES:
         raise ValueError(f"{path}: {size} bytes, which is too large for a label file of STB")
-    content: Any = io.BytesIO(read_verified(path))  # which scipy takes, whatever its types say
+    content: Any = io.BytesIO(read_verified(path))  # accepted by scipy, but not by its type stubs
     try:
         listed = {name: (shape, kind) for name, shape, kind in whosmat(content)}
         shape, kind = listed.get("handPara", ((), "missing"))
@@ -281,8 +281,8 @@ def read_label_file(path: Path) -> Float[np.ndarray, "n 21 3"]:
         values = loadmat(content, variable_names=["handPara"])["handPara"]
         points = np.asarray(values, np.float64).transpose(2, 1, 0)
         if points.shape != (shape[2], NUM_JOINTS, 3):
-            raise ValueError(f"handPara has shape {values.shape}, its header says {shape}")
-    except Exception as error:  # a damaged file can raise anything; all of it is "unreadable"
+            raise ValueError(f"handPara has shape {values.shape}, its header declares {shape}")
+    except Exception as error:  # a damaged file can raise any exception
         raise ValueError(f"cannot read {path}: {error}") from error
     if not np.isfinite(points).all():
         row = int(np.argmin(np.isfinite(points).all((1, 2))))

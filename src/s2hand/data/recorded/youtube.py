@@ -1,12 +1,12 @@
-"""YouTube-3D-Hands: pictures from videos, of no calibrated camera; right and left hands.
+"""YouTube-3D-Hands: pictures from videos of uncalibrated cameras; right and left hands.
 
 Format: Kulon et al., "Weakly-Supervised Mesh-Convolutional Hand Reconstruction in the Wild" (CVPR
-2020). Everything about the files here is from memory (M): a COCO-like JSON for each split whose
-images have ``name``, ``width``, ``height`` and ``id``, its annotations ``vertices`` (778 x 3,
-pixels), ``is_left``, ``image_id`` and ``id``.
+2020). All facts about the files are from memory (M): a COCO-like JSON per split with images
+(``name``, ``width``, ``height``, ``id``) and annotations (``vertices``, 778 x 3 in pixels,
+``is_left``, ``image_id``, ``id``).
 
-The meshes are in pixels, without camera or size: as labels they are shapes, to be compared after
-Procrustes alignment alone. K is an assumption, as of own photographs.
+The meshes are in pixels, without camera or metric size. As labels they are shapes, which can be
+compared only after Procrustes alignment. K is an assumption, as for uncalibrated photographs.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
 LABEL_RADIUS_M = 0.06
-"""Root mean square distance of a label's vertices from their mean: that of a grown hand, stretched
-out, so that aligned errors read as millimetres of one (our definition)."""
+"""Root mean square distance of a label's vertices from their mean: that of a stretched adult hand,
+so that aligned errors are in millimetres of such a hand (our definition)."""
 MAX_NAME = 200
 
 _LAYOUT: Layout = {
@@ -46,34 +46,34 @@ _LAYOUT: Layout = {
     "vertices": ("<f4", (NUM_VERTICES, 3)),
 }
 """One row per annotated hand: the picture's file below the root, UTF-8; width, height; side; the
-mesh, LABEL_RADIUS_M large, at (0, 0, 1) m."""
+mesh, of radius LABEL_RADIUS_M, centred at (0, 0, 1) m."""
 _VERSION = 1
 
 
 class YouTubeDataset(RecordedDataset):
     """The annotated hands, one sample each (``.../frame/left``); left ones are mirrored.
 
-    Training takes from the annotations only which hands a picture shows. Two annotated hands of one
-    side in a picture cannot be told apart in detections and are dropped and counted, as in training
-    and validation are hands without detection; the test split takes the whole picture for those.
+    From the annotations, training uses only which hands a picture shows. Two annotated hands of
+    one side in a picture cannot be matched with detections; they are dropped and counted. Training
+    and validation also drop hands without a detection; for those the test split uses the whole
+    picture.
 
     Args:
-        root: the folder that holds ``youtube_<split>.json`` and the pictures below it.
-        detections: the path that :func:`read_detections` reads, or what it returns. Where the file
-            knows sides it is joined by picture (its path without suffix) and side, else by sample.
-            The test split may do without (None).
+        root: the folder that holds ``youtube_<split>.json`` and the pictures.
+        detections: a path for :func:`read_detections`, or its result. A file that records sides
+            is joined by picture (its path without suffix) and side, any other by sample. Optional
+            (None) for the test split.
         split: ``train``, ``val`` or ``test``.
-        horizontal_fov_deg: makes K, principal point in the middle of the picture.
+        horizontal_fov_deg: field of view that gives K; the principal point is the picture's centre.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
-        labels: give the annotated meshes as vertices, all of one size
-            (:data:`LABEL_RADIUS_M`) and one metre before the
-            camera, and no joints (NaN).
+        labels: return the annotated meshes as vertices, all of one size (:data:`LABEL_RADIUS_M`),
+            one metre in front of the camera. There are no joints (NaN).
         skip: names of training frames to leave out, such as unreadable ones.
 
     Raises:
         FileNotFoundError: for the first missing file.
-        ValueError: for an annotation file that is another, and detections of other names.
+        ValueError: for an annotation file of another format, and detections with other names.
     """
 
     fps = None
@@ -110,7 +110,7 @@ class YouTubeDataset(RecordedDataset):
 def _read_table(
     root: Path, split: Split, horizontal_fov_deg: float, labels: bool
 ) -> tuple[FrameTable, dict[str, int]]:
-    """The hands of a split by picture and side, and what is left out."""
+    """The hands of a split by picture and side, and the number left out."""
     path = root / f"youtube_{split}.json"
     rows = read_annotations(path)
     pictures = [picture.decode() for picture in rows["picture"].tolist()]
@@ -122,14 +122,14 @@ def _read_table(
     counts = Counter(names)
     kept = sorted((r for r, name in enumerate(names) if counts[name] == 1), key=names.__getitem__)
     if not kept:
-        raise ValueError(f"{path}: no picture has one annotated hand of a side")
+        raise ValueError(f"{path}: no picture has exactly one annotated hand of a side")
     files = [Path(root, pictures[row]) for row in kept]
     if missing := [file for file in files if not file.is_file()]:
         raise FileNotFoundError(f"{missing[0]}: no such picture ({len(missing)} of {len(files)})")
     sizes = rows["size"][kept]
     table = FrameTable(
         names=[names[row] for row in kept],
-        numbers=2 * np.arange(len(kept)),  # never one after the other
+        numbers=2 * np.arange(len(kept)),  # never consecutive: stills
         files=files,
         intrinsics=full_intrinsics(sizes, None, None, horizontal_fov_deg, root).numpy(),
         left=np.asarray(rows["left"][kept]),
@@ -146,11 +146,11 @@ def read_annotations(path: Path) -> dict[str, np.ndarray]:
     Parsed hand by hand: the meshes are a gigabyte of text, and eight times that as Python floats.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: naming the file and what does not fit.
+        FileNotFoundError: if the file is missing.
+        ValueError: naming the file and the malformed value.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; root holds it and the pictures")
+        raise FileNotFoundError(f"{path}: no such file; root holds this file and the pictures")
 
     def read() -> tuple[int, list[dict[str, np.ndarray]]]:
         try:
@@ -186,7 +186,7 @@ def _picture(image: Mapping[str, Any]) -> bytes:
     file = PurePosixPath(image["name"])
     name = file.as_posix().encode()
     if file.is_absolute() or ".." in file.parts or len(name) > MAX_NAME:
-        raise ValueError(f"name {image['name']!r} leads out of the folder, or is too long")
+        raise ValueError(f"name {image['name']!r} leads out of the folder or is too long")
     return name
 
 
@@ -197,5 +197,5 @@ def _vertices(hand: Mapping[str, Any]) -> Float[np.ndarray, "778 3"]:
     vertices = vertices - vertices.mean(0)
     radius = np.sqrt(np.square(vertices).sum(-1).mean())
     if not radius > 0:
-        raise ValueError("vertices that are one point")
+        raise ValueError("all vertices are one point")
     return vertices * (LABEL_RADIUS_M / radius) + np.array([0, 0, 1], np.float32)

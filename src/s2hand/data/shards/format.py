@@ -1,14 +1,13 @@
 """The packed form of a dataset, ``s2hand.packed/1``: tar shards and an index.
 
-The shards are in WebDataset's form: plain tar with ``00000012.npy`` (frame 12, pixels and numbers
-in one numpy record; or its numbers alone, behind ``00000012.png``), so that WebDataset itself, or
-``tar``, reads them. ``index.json`` adds where each frame lies, which is what training here needs:
-its order is a function of the seed and of the batches seen, over windows of frames, whereas
-WebDataset reads a shard from its beginning, shuffles in a buffer and resumes by the shard. LitData
-reads any sample, but takes from the index how to decode it, Python's pickle among others, and a set
-of frames is untrusted. So a frame is one range of bytes, fetched through fsspec from wherever it
-lies, and decoded as numbers of known types and shapes, or as PNG: nothing in it could run.
-docs/datasets/packed.md describes the files.
+The shards follow WebDataset: plain tar files with ``00000012.npy`` (frame 12, pixels and numbers in
+one numpy record; or numbers alone, after ``00000012.png``). WebDataset and ``tar`` can read them.
+``index.json`` adds the byte range of each frame. Training needs random access: its order over
+windows of frames depends on the seed and the batches seen, whereas WebDataset reads a shard from
+its beginning, shuffles in a buffer and resumes by the shard. LitData has random access, but its
+index chooses the decoder, including Python's pickle, and frames are untrusted. Here a frame is one
+byte range, read through fsspec and decoded as numbers of known types and shapes or as PNG; nothing
+in it is executed. docs/datasets/packed.md describes the files.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ _LARGEST_PX = 4096
 
 @dataclass(frozen=True)
 class PackedIndex:
-    """What ``index.json`` holds: the facts of a dataset, and where its frames lie."""
+    """Content of ``index.json``: metadata of a dataset and the byte ranges of its frames."""
 
     dataset: str
-    """Class of the dataset that was packed, for messages."""
+    """Class of the packed dataset, for messages."""
     content_key: str
-    """That of the dataset: the same frames, the same key."""
+    """Content key of the packed dataset; equal frames have equal keys."""
     fps: float | None
     convention: str | None
     leaderboard: str | None
@@ -49,31 +48,31 @@ class PackedIndex:
     image_px: int
     """Side of the images."""
     raw: bool
-    """Whether pixels stand in the record as they are, [3, h, w] uint8, instead of in a PNG."""
+    """Whether pixels are stored in the record, [3, h, w] uint8, instead of in a PNG."""
     planar: bool
-    """Whether an image tensor lies in memory channel by channel, or else pixel by pixel. Sums of
-    convolutions go in that order: to leave it open would change the last bits of a run."""
+    """Whether an image tensor is stored channel by channel instead of pixel by pixel. The order of
+    a convolution's sums depends on it, and with it the last bits of a run."""
     labels: bool
     names: list[str]
     left: list[int]
-    """The frames that show left hands."""
+    """Indices of the frames with left hands."""
     segments: list[list[int]]
     shards: list[tuple[str, int, int]] = field(default_factory=list)
-    """Name, bytes, and how many frames, in order."""
+    """Name, size in bytes and number of frames of each shard, in order."""
     offsets: list[int] = field(default_factory=list)
-    """Of each frame: where in its shard it begins, behind the header of its first file."""
+    """Start of each frame in its shard, after the header of its first file."""
     lengths: list[int] = field(default_factory=list)
-    """Of each frame: bytes from there to the end of its record, which comes last."""
+    """Bytes of each frame, from its start to the end of its record, which is last."""
     crc32: list[int] = field(default_factory=list)
-    """Of each frame: checksum of these bytes."""
+    """Checksum of these bytes, per frame."""
     labels_sha256: str | None = None
-    """Of all labels in order: a content key is of images and detections."""
+    """Digest of all labels in order; the content key covers images and detections only."""
     visible: bool = False
-    """Whether the labels say which joints their benchmark counts."""
+    """Whether the labels include the joints that the benchmark counts."""
 
     @cached_property
     def record(self) -> np.dtype[np.void]:
-        """The numbers of a frame."""
+        """The numpy type of a frame's numbers."""
         fields: list[tuple[str, str, tuple[int, ...]]] = [
             ("keypoints", "<f4", (NUM_JOINTS, 2)),
             ("confidence", "<f4", (NUM_JOINTS,)),
@@ -89,12 +88,12 @@ class PackedIndex:
 
     @cached_property
     def left_frames(self) -> frozenset[int]:
-        """The frames that show left hands, to be asked often."""
+        """``left`` as a set, for fast lookup."""
         return frozenset(self.left)
 
     @property
     def bytes(self) -> int:
-        """Of all shards."""
+        """Total size of the shards."""
         return sum(size for _, size, _ in self.shards)
 
     def shard_of(self) -> Int[np.ndarray, " n"]:
@@ -107,21 +106,21 @@ class PackedIndex:
 
 
 def read_index(text: bytes, path: str) -> PackedIndex:
-    """The index that a file holds; nothing in it is believed unseen.
+    """The index from a file's content; every field is validated.
 
     Raises:
-        ValueError: naming the file and what is wrong with it.
+        ValueError: naming the file and the problem.
     """
     problem, index = _parse(text)
     if index is None:
         raise ValueError(
-            f"{path}: {problem}; pack the dataset anew (s2hand-data pack) or copy {INDEX} again"
+            f"{path}: {problem}; repack the dataset (s2hand-data pack) or copy {INDEX} again"
         )
     return index
 
 
 def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
-    """The index, or what is wrong with the text."""
+    """A problem and None, or "" and the index."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -129,15 +128,15 @@ def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         return f"schema {str(found)[:80]!r}, this version reads {SCHEMA!r}", None
-    # What was not written at first.
+    # Early versions did not write these fields.
     content = {"protocol": None, "labels_sha256": None, "visible": False, **content}
     fields = {f.name for f in dataclasses.fields(PackedIndex)}
-    odd = fields ^ (set(content) - {"schema"})
-    if odd:
-        return f"missing or unknown: {', '.join(sorted(odd))[:80]}", None
+    mismatched = fields ^ (set(content) - {"schema"})
+    if mismatched:
+        return f"missing or unknown: {', '.join(sorted(mismatched))[:80]}", None
     bad = [name for name in fields if not _CHECKS.get(name, _is_whole_list)(content[name])]
     if bad:
-        return f"{min(bad)}={str(content[min(bad)])[:80]} cannot be", None
+        return f"{min(bad)}={str(content[min(bad)])[:80]} is not valid", None
     content["shards"] = [tuple(shard) for shard in content["shards"]]
     index = PackedIndex(**{name: content[name] for name in fields})
     problem = _inconsistency(index)
@@ -147,7 +146,7 @@ def _parse(text: bytes) -> tuple[str, PackedIndex | None]:
 def _inconsistency(index: PackedIndex) -> str | None:
     count = len(index.names)
     if not count or len(set(index.names)) < count:
-        return "no frames, or two of the same name"
+        return "no frames, or two frames with the same name"
     if {len(index.offsets), len(index.lengths), len(index.crc32)} != {count}:
         return f"{count} names, but not as many offsets, lengths and checksums"
     if sum(frames for *_, frames in index.shards) != count:
@@ -155,10 +154,10 @@ def _inconsistency(index: PackedIndex) -> str | None:
     ends = np.array(index.offsets) + np.array(index.lengths)
     sizes = np.array([size for _, size, _ in index.shards])[index.shard_of()]
     if (ends > sizes).any() or min(index.lengths) < index.record.itemsize:
-        return "frames that do not lie within their shards"
+        return "frames that are not within their shards"
     inside = [i for segment in index.segments for i in segment]
     if len(set(inside)) < len(inside) or any(i >= count for i in [*inside, *index.left]):
-        return "segments of frames that there are not, or that come twice"
+        return "segments or left frames that do not exist, or frames in two segments"
     return None
 
 
@@ -178,20 +177,20 @@ def _is_shard(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 3:
         return False
     name, size, frames = value
-    # Only such names: whatever an index says, nothing outside its folder is read.
-    named = isinstance(name, str) and _SHARD.fullmatch(name) is not None
-    return named and _is_whole(size) and _is_whole(frames)
+    # Other names could make an untrusted index read files outside its folder.
+    valid_name = isinstance(name, str) and _SHARD.fullmatch(name) is not None
+    return valid_name and _is_whole(size) and _is_whole(frames)
 
 
 def _is_name(value: Any) -> bool:
-    # Names end up in those of files; none may lead out of a folder.
+    # Output files are named after frames; no name may lead out of the folder.
     if not isinstance(value, str) or any(c == "\\" or ord(c) < 32 for c in value):
         return False
     return not {"", ".", ".."} & set(value.split("/"))
 
 
 def _is_rate(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 1e6  # not NaN either
+    return type(value) in (int, float) and 0 < value < 1e6  # False for NaN
 
 
 def _is_convention(value: Any) -> bool:
@@ -217,4 +216,4 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "segments": lambda value: isinstance(value, list) and all(map(_is_whole_list, value)),
     "shards": lambda value: isinstance(value, list) and all(map(_is_shard, value)),
 }
-"""What a field of the index may be; of those not named here, lists of whole numbers."""
+"""The check of each field of the index; fields not named here are lists of whole numbers."""

@@ -1,4 +1,4 @@
-"""A frame as bytes of a shard, and back: equal in every bit, or an error."""
+"""Encode a frame as bytes of a shard and decode it: bit-identical, or an error."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def encode_frame(sample: HandBatch, index: PackedIndex) -> tuple[bytes, bytes]:
     """The PNG of a frame [1, ...] (empty with ``raw``), and its record.
 
     Raises:
-        ValueError: if the frame would not come out as it went in: its pixels are no 8-bit colours,
-            its numbers no 32-bit floats, or it differs in kind from the first of its dataset.
+        ValueError: if decoding would not restore the frame: pixels that are not 8-bit colours,
+            numbers that are not 32-bit floats, or other fields than the dataset's first frame.
     """
     number = int(sample.index)
-    problem = "images must be 8-bit colours in 0..1, numbers 32-bit floats, alike in all frames"
+    problem = "images must be 8-bit colours in 0..1, numbers 32-bit floats, as in the first frame"
     try:
         png, numbers = _bytes(sample, index)
         if _equal(decode_frame(png + numbers, index, number), sample):
@@ -37,10 +37,10 @@ def encode_frame(sample: HandBatch, index: PackedIndex) -> tuple[bytes, bytes]:
 
 
 def decode_frame(block: bytes, index: PackedIndex, number: int) -> HandBatch:
-    """Frame ``number`` [1, ...] from its bytes: the PNG if there is one, and its record at the end.
+    """Frame ``number`` [1, ...] from its bytes: an optional PNG, with the record at the end.
 
     Raises:
-        ValueError: for bytes that are no such frame.
+        ValueError: for bytes that are not such a frame.
     """
     size = index.record.itemsize
     record = np.frombuffer(block, index.record, 1, len(block) - size)[0]
@@ -65,7 +65,7 @@ def decode_frame(block: bytes, index: PackedIndex, number: int) -> HandBatch:
 
 
 def npy_header(record: np.dtype[np.void]) -> bytes:
-    """What stands before a record to make it a .npy file of one element."""
+    """The header that turns a record into a .npy file of one element."""
     file = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(record)
     header = {"descr": descr, "fortran_order": False, "shape": ()}
@@ -90,7 +90,7 @@ def _bytes(sample: HandBatch, index: PackedIndex) -> tuple[bytes, bytes]:
 
 
 def label_tensors(labels: Labels) -> dict[str, Tensor]:
-    """By name, those that there are."""
+    """The labels that are not None, by name."""
     tensors = {name: getattr(labels, name) for name in LABELS}
     return {name: value for name, value in tensors.items() if value is not None}
 
@@ -102,7 +102,7 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _pixels(png: bytes, side: int) -> np.ndarray:
-    """[side, side, 3] uint8; of another picture nothing is decoded. What follows it is not read."""
+    """[side, side, 3] uint8. Another size or mode is not decoded; trailing bytes are not read."""
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             if image.size != (side, side) or image.mode != "RGB":
@@ -119,11 +119,11 @@ def _leaves(sample: HandBatch) -> list[Tensor]:
 
 
 def _equal(a: HandBatch, b: HandBatch) -> bool:
-    """Whether two samples are the same in every bit, type and shape, and lie alike in memory."""
-    ours, theirs = _leaves(a), _leaves(b)
+    """Whether two samples agree in bits, types, shapes and memory layout."""
+    leaves_a, leaves_b = _leaves(a), _leaves(b)
     return (
         a.camera.crop_px == b.camera.crop_px
         and a.image[0].stride() == b.image[0].stride()
-        and [(x.dtype, x.shape) for x in ours] == [(x.dtype, x.shape) for x in theirs]
-        and [x.numpy().tobytes() for x in ours] == [x.numpy().tobytes() for x in theirs]
+        and [(x.dtype, x.shape) for x in leaves_a] == [(x.dtype, x.shape) for x in leaves_b]
+        and [x.numpy().tobytes() for x in leaves_a] == [x.numpy().tobytes() for x in leaves_b]
     )

@@ -1,4 +1,4 @@
-"""A packed dataset, on disk or in an object store, in place of the one it was made of."""
+"""A packed dataset, on disk or in an object store, that replaces the original."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from s2hand.types import HandBatch
 
 
 class PackedDataset(HandDataset):
-    """What ``s2hand-data pack`` has written: the samples of the original, equal in every bit.
+    """A dataset written by ``s2hand-data pack``: the samples of the original, bit-identical.
 
-    Length, names, segments, key and everything else are the original's too, so windows, the order
-    of training, resuming, several processes and caches of features do as with the files. A frame
-    is fetched when it is asked for, by its range of bytes; nothing is kept. Only the index is read
-    as a whole, once. Frames carry checksums, which are compared at every access.
+    Length, names, segments and content key are also the original's, so windows, the order of
+    training, resuming, several processes and feature caches work as with the original files. A
+    frame is read on access, by its byte range, and is not kept. Only the index is read as a whole,
+    once. The checksum of a frame is verified at every access.
 
     Args:
-        path: the folder, or its URL: whatever fsspec opens (``s3://`` with s3fs, ``gs://`` with
-            gcsfs, ``https://``).
+        path: the folder, or a URL that fsspec opens (``s3://`` with s3fs, ``gs://`` with gcsfs,
+            ``https://``).
 
     Raises:
-        FileNotFoundError: if there is no index, or (from :meth:`prepare`) a shard is missing.
-        OSError: naming the file that a file system could not read, and why.
-        ValueError: without a path, and for an index of another version or of values that cannot
-            be; from :meth:`prepare` for shards of another size; from samples for damaged frames.
-            Each names the file and the remedy.
+        FileNotFoundError: if the index is missing; from :meth:`prepare`, if a shard is missing.
+        OSError: naming the unreadable file and the reason.
+        ValueError: without a path, and for an index of another version or with invalid values;
+            from :meth:`prepare`, for shards of another size; from samples, for damaged frames.
+            Each message names the file and the remedy.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -65,7 +65,7 @@ class PackedDataset(HandDataset):
                 damage = str(error)
         raise ValueError(
             f"{self.path}/{shard}: frame {self.index.names[index]!r} is damaged ({damage}); copy "
-            "the file again or pack the dataset anew; `s2hand-data check packed` finds all damage"
+            "the file again or repack the dataset; `s2hand-data check packed` finds all damage"
         )
 
     @property
@@ -75,7 +75,7 @@ class PackedDataset(HandDataset):
 
     @property
     def content_key(self) -> str:
-        """The original's key: these are its frames, and caches made of them serve both."""
+        """The original's key: the frames are the same, and feature caches serve both."""
         return self.index.content_key
 
     def segments(self) -> list[Sequence[int]]:
@@ -83,26 +83,26 @@ class PackedDataset(HandDataset):
         return list(self.index.segments)
 
     def is_left(self, index: int) -> bool:
-        """As the original said."""
+        """The original's value."""
         return index in self.index.left_frames
 
     def prepare(self) -> None:
-        """See that every shard is there in its size, before hours are spent on some of them."""
+        """Check the presence and size of every shard, so that a long run cannot fail later."""
         files, root = self._open()
         for name, size, _ in self.index.shards:
             with self._naming(name):
                 found = files.info(f"{root}/{name}").get("size")
-            if found is not None and found != size:  # some servers do not say
+            if found is not None and found != size:  # some servers report no size
                 raise ValueError(
-                    f"{self.path}/{name} has {found} bytes, not {size}: it is cut short or of "
-                    "another set; copy it again or pack the dataset anew"
+                    f"{self.path}/{name} has {found} bytes, not {size}: it is cut short or from "
+                    "another set; copy it again or repack the dataset"
                 )
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_files": None}
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
-        """The file system, opened anew in every process: connections do not survive a fork."""
+        """The file system, opened once per process: connections do not survive a fork."""
         if self._files is None or self._files[0] != os.getpid():
             try:
                 self._files = (os.getpid(), *fsspec.core.url_to_fs(self.path))
@@ -115,19 +115,19 @@ class PackedDataset(HandDataset):
     def _read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         files, root = self._open()
         with self._naming(name):
-            # By name: s3fs has a version before them.
+            # Keywords, because s3fs has a version argument before start and end.
             return bytes(files.cat_file(f"{root}/{name}", start=start, end=end))
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
-        """Errors of any file system, which may be its own kind of exception, as one of ours."""
+        """Convert any file system's exceptions to FileNotFoundError or OSError with the name."""
         try:
             yield
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{self.path}/{name} is missing: copy it, too, or pack the dataset anew "
+                f"{self.path}/{name} is missing: copy it too, or repack the dataset "
                 "(s2hand-data pack); a packed set is a folder of index.json and frames-*.tar"
             ) from error
         except Exception as error:
-            said = str(error) or type(error).__name__
-            raise OSError(f"{self.path}/{name} cannot be read: {said}") from error
+            reason = str(error) or type(error).__name__
+            raise OSError(f"{self.path}/{name} cannot be read: {reason}") from error

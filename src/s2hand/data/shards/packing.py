@@ -1,4 +1,4 @@
-"""Writing a dataset in packed form: complete under its name, or not at all."""
+"""Write a dataset in packed form: the folder is complete, or does not exist."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from s2hand.files.json import write_json
 from s2hand.files.progress import progress
 
 SHARD_BYTES = 256 * 2**20
-"""Large enough for object stores to be fast, small enough to be copied again."""
+"""Large enough for fast reads from object stores, small enough to copy again."""
 BLOCK = 512
-"""Bytes of a header in a tar file; what it announces is padded to a multiple of it."""
-_FEW = 64  # frames that are encoded sooner than processes start
+"""Bytes of a header in a tar file; the content is padded to a multiple of it."""
+_FEW = 64  # so few frames are encoded before worker processes have started
 
 
 def pack(
@@ -35,23 +35,23 @@ def pack(
     shard_bytes: int = SHARD_BYTES,
     num_workers: int = 0,
 ) -> PackedIndex:
-    """Write every frame of a dataset into ``folder``, which appears when all of them are there.
+    """Write every frame of a dataset into ``folder``, which appears once it is complete.
 
-    Each frame is decoded again and compared bit by bit before it is written. An error, a full disk
-    or Ctrl-C leaves nothing; a killed process may leave a ``.partial-*`` folder beside ``folder``,
-    which nothing reads. Says on stderr how far it is.
+    Each frame is decoded and compared bit by bit before it is written. An error, a full disk or
+    Ctrl-C leaves nothing; a killed process may leave a ``.partial-*`` folder beside ``folder``,
+    which nothing reads. Progress is shown on stderr.
 
     Args:
         dataset: the frames, without cached features.
         folder: must not exist.
-        raw: store pixels as they are; False stores PNG, smaller but slow to decode.
+        raw: store uncompressed pixels; False stores PNG, which is smaller but slow to decode.
         shard_bytes: a shard ends with the frame that reaches this size.
         num_workers: processes that read and encode frames.
 
     Raises:
         FileExistsError: if ``folder`` exists.
-        ValueError: if a frame would not come out as it went in, or the index not be read.
-        OSError: if the disk runs full.
+        ValueError: if a frame cannot be restored bit by bit, or the index cannot be read.
+        OSError: if the disk is full.
     """
     folder = Path(folder)
     if folder.exists():
@@ -66,8 +66,8 @@ def pack(
         frames = _encode_all(dataset, index, num_workers)
         index = _write_shards(partial, index, frames, shard_bytes)
         write_json(partial / INDEX, index.to_json(), indent=None)
-        read_index((partial / INDEX).read_bytes(), f"{folder}/{INDEX}")  # what is refused later
-        partial.chmod(0o755)  # mkdtemp makes it private; a set is to be shared
+        read_index((partial / INDEX).read_bytes(), f"{folder}/{INDEX}")  # validates it
+        partial.chmod(0o755)  # mkdtemp makes it private, but sets are shared
         partial.rename(folder)
     except OSError as error:
         if error.filename is not None:
@@ -80,17 +80,17 @@ def pack(
 
 
 def describe(dataset: HandDataset, raw: bool) -> PackedIndex:
-    """The index of a prepared dataset, but for where its frames lie.
+    """The index of a prepared dataset, without the byte ranges of its frames.
 
     Raises:
-        ValueError: if samples carry what cannot be packed.
+        ValueError: if samples have cached features, or recordings do not follow from names.
     """
     first = dataset[0]
     if first.features is not None:
-        raise ValueError("frames with cached features: pack the dataset that they were made of")
+        raise ValueError("frames with cached features: pack the dataset without the cache")
     names = [str(name) for name in dataset.names]
     if any(dataset.recording(i) != name.rpartition("/")[0] for i, name in enumerate(names)):
-        raise ValueError(f"{type(dataset).__name__}: its recordings are not those of its names")
+        raise ValueError(f"{type(dataset).__name__}: its recordings do not match its names")
     return PackedIndex(
         dataset=type(dataset).__name__,
         content_key=dataset.content_key,
@@ -112,7 +112,7 @@ def describe(dataset: HandDataset, raw: bool) -> PackedIndex:
 
 
 def _digest(dataset: HandDataset) -> str:
-    """Of the labels of all frames, bit by bit; a NaN is a NaN."""
+    """SHA-256 of the bytes of all labels, NaN included."""
     digest = hashlib.sha256()
     for i in range(len(dataset)):
         labels = dataset.labels_of(i)
@@ -125,7 +125,7 @@ def _digest(dataset: HandDataset) -> str:
 def _write_shards(
     folder: Path, index: PackedIndex, frames: Iterator[tuple[bytes, bytes]], shard_bytes: int
 ) -> PackedIndex:
-    """Write the shards; the index with where the frames lie."""
+    """Write the shards; returns the index with the byte ranges of the frames."""
     header = npy_header(index.record)
     shards: list[tuple[str, int, int]] = []
     offsets: list[int] = []
@@ -138,7 +138,7 @@ def _write_shards(
                 stem = f"{len(offsets):08d}"
                 members = _member(f"{stem}.png", png) if png else b""
                 members += _member(f"{stem}.npy", header + record)
-                # From behind the first header to the end of the record, without its padding.
+                # A frame's range starts after the first header and ends before the padding.
                 begin = BLOCK if png else BLOCK + len(header)
                 end = len(members) - -(len(header) + len(record)) % BLOCK
                 offsets.append(file.tell() + begin)
@@ -153,7 +153,7 @@ def _write_shards(
 
 
 def _member(name: str, data: bytes) -> bytes:
-    """A file as it stands in a tar file: its header, itself, padding."""
+    """A file in a tar file: header, content and padding."""
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
     return entry.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)
@@ -167,7 +167,7 @@ def _encode_all(
         batch_size=None,
         num_workers=num_workers if len(dataset) > _FEW else 0,
         collate_fn=_unchanged,
-        generator=torch.Generator(),  # leaves the random state of whoever packs alone
+        generator=torch.Generator(),  # does not advance the global random state
     )
     for frame in progress(loader, "packing", len(dataset), "frame"):
         if isinstance(frame, Exception):
@@ -176,7 +176,7 @@ def _encode_all(
 
 
 class _Encoded(Dataset[Any]):
-    """The bytes of every frame, for a ``DataLoader`` to spread over processes."""
+    """The bytes of every frame, so that a ``DataLoader`` can distribute them over processes."""
 
     def __init__(self, dataset: HandDataset, index: PackedIndex) -> None:
         self.dataset, self.index = dataset, index
@@ -187,7 +187,7 @@ class _Encoded(Dataset[Any]):
     def __getitem__(self, number: int) -> tuple[bytes, bytes] | Exception:
         try:
             return encode_frame(self.dataset[number], self.index)
-        except (ValueError, OSError) as error:  # a worker would hide it in a long text
+        except (ValueError, OSError) as error:  # a worker would wrap it in a traceback
             return error
 
 
