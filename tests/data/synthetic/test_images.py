@@ -203,6 +203,7 @@ def test_writing_in_processes_gives_the_same_cache(make, cached, tmp_path, monke
         same(dataset[index], cached[index])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on fewer than 3 cores
 def test_a_few_chunks_use_every_core_and_give_the_same_bytes(make, tmp_path, monkeypatch):
     processes, written = [], []
     loader = rendered.DataLoader

@@ -104,12 +104,12 @@ def test_over_by_hand():
     np.testing.assert_allclose(premultiplied[0, 0], [0.8, 0.6, 0.4])
 
 
-def test_film_keeps_the_picture_and_differs_by_camera():
+def test_sensor_keeps_the_picture_and_differs_by_camera():
     picture = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (3, 64, 1))
-    films = [Sensor.sample(np.random.default_rng(i)) for i in range(40)]
-    results = [film.capture(np.random.default_rng(1), picture) for film in films]
+    sensors = [Sensor.sample(np.random.default_rng(i)) for i in range(40)]
+    results = [sensor.capture(np.random.default_rng(1), picture) for sensor in sensors]
     assert all(r.dtype == np.uint8 and r.shape == picture.shape for r in results)
-    np.testing.assert_array_equal(results[3], films[3].capture(np.random.default_rng(1), picture))
+    np.testing.assert_array_equal(results[3], sensors[3].capture(np.random.default_rng(1), picture))
     correlations = [np.corrcoef(r.ravel(), picture.ravel())[0, 1] for r in results]
     assert min(correlations) > 0.97
     means = [r.mean() / 255 for r in results]
@@ -119,13 +119,13 @@ def test_film_keeps_the_picture_and_differs_by_camera():
     assert max(noise) > 4 * min(noise)
 
 
-def test_plain_film_is_a_rounding():
+def test_plain_sensor_is_a_rounding():
     picture = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16)
-    film = Sensor(np.ones((3, 1, 1), np.float32), blur=0, noise=0.0)
-    developed = film.capture(np.random.default_rng(0), picture)
-    np.testing.assert_array_equal(developed, np.floor(picture * 255 + 0.5))
+    sensor = Sensor(np.ones((3, 1, 1), np.float32), blur=0, noise=0.0)
+    captured = sensor.capture(np.random.default_rng(0), picture)
+    np.testing.assert_array_equal(captured, np.floor(picture * 255 + 0.5))
     spot = np.zeros((3, 5, 5), np.float32)
     spot[:, 2, 2] = 1
-    blurred = Sensor(film.gain, blur=1, noise=0.0).capture(np.random.default_rng(0), spot)
+    blurred = Sensor(sensor.gain, blur=1, noise=0.0).capture(np.random.default_rng(0), spot)
     expected = np.outer([0, 1, 2, 1, 0], [0, 1, 2, 1, 0]) / 16 * 255
     np.testing.assert_allclose(blurred[0], expected, atol=0.5)
