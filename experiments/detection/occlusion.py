@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from s2hand.data.frames.decode import read_video
 from s2hand.data.synthetic.backdrop import Occluder, backdrop
-from s2hand.data.synthetic.render import CROP_PX, Film, Studio, over
+from s2hand.data.synthetic.render import CROP_PX, SceneRenderer, Sensor, over
 from s2hand.data.synthetic.scene import Scene, SceneSampler
 from s2hand.training.build import make_reconstructor
 
@@ -29,12 +29,15 @@ def rendered(count: int, seed: int) -> Iterator[tuple[Picture, Points]]:
         cfg = compose("train", ["render.resolution=128"])
     hand = make_reconstructor(cfg).hand
     renderer = hydra.utils.instantiate(cfg.render)
-    scenes, studio = SceneSampler(hand, "test", "wide"), Studio(hand, renderer, RENDERED_PX)
+    scenes, scene_renderer = (
+        SceneSampler(hand, "test", "wide"),
+        SceneRenderer(hand, renderer, RENDERED_PX),
+    )
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        shots = studio.shoot(Scene.stack([scenes.sample(rng)]))
+        shots = scene_renderer.render(Scene.stack([scenes.sample(rng)]))
         layers = shots.colour[0], shots.opacity[0], backdrop(rng, RENDERED_PX)
-        picture = Film.sample(rng).develop(rng, over(*layers, premultiplied=True))
+        picture = Sensor.sample(rng).capture(rng, over(*layers, premultiplied=True))
         joints = (shots.joints_px[0] + 0.5) * RENDERED_PX / CROP_PX - 0.5
         yield np.ascontiguousarray(picture.transpose(1, 2, 0)), joints
 

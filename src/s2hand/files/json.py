@@ -87,9 +87,11 @@ def json_rows(
     dtype: type[np.floating] = np.float64,
     start: int = 0,
 ) -> tuple[Float[np.ndarray, "n ..."], int]:
-    """The JSON list of arrays that begins at ``start`` as [n, *shape], and where the list ends.
+    """The JSON list of arrays at ``start`` as [n, *shape], and the position after the list.
 
     Parsed row by row: lists of meshes have gigabytes of text, as Python floats four times that.
+    For FreiHAND's annotations and prediction files of leaderboards, which may hold NaN (ijson
+    refuses NaN).
 
     Raises:
         ValueError: naming the source and the sample that does not fit.

@@ -64,7 +64,7 @@ def test_keypoints_are_near_the_projected_truth(cached):
 
 
 def test_an_object_lies_over_a_third_of_the_hands(make, cached, monkeypatch):
-    monkeypatch.setattr(images, "_OCCLUDED_SHARE", 0.0)
+    monkeypatch.setattr(images, "_OCCLUDED_FRACTION", 0.0)
     bare = make()
     changed = [((bare[i].image - cached[i].image).abs() > 0.03).float().mean() for i in range(40)]
     assert 0.2 < np.mean([share > 0.005 for share in changed]) < 0.6
@@ -73,7 +73,7 @@ def test_an_object_lies_over_a_third_of_the_hands(make, cached, monkeypatch):
 def test_detections_suffer_where_an_object_or_the_hand_itself_is_in_front(make):
     dataset = make()
     scenes = [dataset._scenes.sample(np.random.default_rng(i)) for i in range(4)]
-    shots = dataset._studio.shoot(Scene.stack(scenes))
+    shots = dataset._scene_renderer.render(Scene.stack(scenes))
     picture, noise = np.zeros((4, 3, 32, 32), np.uint8), np.zeros((4, NOISE_SIZE))
     clear, opaque = np.zeros((4, 32, 32)), np.ones((4, 32, 32))
     hidden = 1 / (1 + np.exp(0.6))  # of logit 2.4 - 3
@@ -184,6 +184,7 @@ def test_an_interrupted_cache_is_not_read(make, tmp_path, monkeypatch):
         return render(frames)
 
     monkeypatch.setattr(dataset, "render", interrupted)
+    monkeypatch.setattr(rendered, "get_worker_info", lambda: True)  # render in this process
     with pytest.raises(KeyboardInterrupt):
         dataset.prepare()
     assert list(tmp_path.iterdir()) == []
@@ -200,6 +201,27 @@ def test_writing_in_processes_gives_the_same_cache(make, cached, tmp_path, monke
     assert torch.equal(torch.random.get_rng_state(), state)
     for index in (0, 17, 39):
         same(dataset[index], cached[index])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on fewer than 3 cores
+def test_a_few_chunks_use_every_core_and_give_the_same_bytes(make, tmp_path, monkeypatch):
+    processes, written = [], []
+    loader = rendered.DataLoader
+
+    def recording(*args, num_workers, **options):
+        processes.append(num_workers)
+        return loader(*args, num_workers=num_workers, **options)
+
+    monkeypatch.setattr(rendered, "DataLoader", recording)
+    for count in (1, 2, 8):
+        monkeypatch.setattr(rendered, "cores", lambda count=count: count)
+        dataset = make(cache=tmp_path / str(count))
+        dataset.prepare()
+        files = sorted(dataset.cache_folder.glob("*.npy"))
+        written.append({path.name: path.read_bytes() for path in files})
+    assert processes == [1, 2, 3]  # 40 frames are 3 chunks
+    assert set(written[0]) == {f"{name}.npy" for name in dataset.layout}
+    assert written[0] == written[1] == written[2]
 
 
 def test_the_hand_is_a_copy(renderer):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fixtures.hands import regressed_joints
-from s2hand.data.synthetic.render import CROP_PX, Film, Studio, over
+from s2hand.data.synthetic.render import CROP_PX, SceneRenderer, Sensor, over
 from s2hand.data.synthetic.scene import Scene, SceneSampler
 from s2hand.geometry.camera import project
 
@@ -16,7 +16,7 @@ def scenes(hand):
 
 @pytest.fixture(scope="module")
 def shots(hand, renderer, scenes):
-    return Studio(hand, renderer, 64).shoot(scenes)
+    return SceneRenderer(hand, renderer, 64).render(scenes)
 
 
 def pixels(points_px: np.ndarray, side: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_the_picture_shows_the_hand_where_the_truth_is(shots):
 
 
 def test_the_resolution_is_independent_of_the_crop(hand, renderer, scenes, shots):
-    finer = Studio(hand, renderer, 128).shoot(scenes)
+    finer = SceneRenderer(hand, renderer, 128).render(scenes)
     assert finer.colour.shape == (12, 3, 128, 128)
     np.testing.assert_array_equal(finer.joints_px, shots.joints_px)
     np.testing.assert_array_equal(finer.intrinsics, shots.intrinsics)
@@ -74,24 +74,24 @@ def test_the_resolution_is_independent_of_the_crop(hand, renderer, scenes, shots
 
 
 def test_frames_do_not_depend_on_their_batch(hand, renderer, scenes, shots):
-    alone = Studio(hand, renderer, 64).shoot(scenes[4:5])
+    alone = SceneRenderer(hand, renderer, 64).render(scenes[4:5])
     np.testing.assert_allclose(alone.joints[0], shots.joints[4], atol=1e-6)
     assert (np.abs(alone.colour[0] - shots.colour[4]) > 0.01).mean() < 0.005
 
 
 def test_a_clip_keeps_distance_and_aim(hand, renderer, scenes):
-    studio = Studio(hand, renderer, 32)
+    scene_renderer = SceneRenderer(hand, renderer, 32)
     scenes = scenes.map(torch.clone)
     for name in ("focal", "fill", "centre", "view"):
         values = getattr(scenes, name)
         values[:] = values[:1].expand_as(values).clone()
-    shared = studio.shoot(scenes, frames_per_clip=6)
+    shared = scene_renderer.render(scenes, frames_per_clip=6)
     palms = shared.vertices[:, 778 // 2] - shared.vertices.mean(1)
     assert palms.shape == (12, 3)
     wrist_vertex = shared.vertices[:, 92]
     # Bare of pose, shape moves the wrist by millimetres only; a new aim would by centimetres.
     assert np.ptp(wrist_vertex[:6], axis=0).max() < 0.03
-    single = studio.shoot(scenes).vertices[:6, 92]
+    single = scene_renderer.render(scenes).vertices[:6, 92]
     assert np.ptp(single, axis=0).max() > 2 * np.ptp(wrist_vertex[:6], axis=0).max()
 
 
@@ -104,12 +104,12 @@ def test_over_by_hand():
     np.testing.assert_allclose(premultiplied[0, 0], [0.8, 0.6, 0.4])
 
 
-def test_film_keeps_the_picture_and_differs_by_camera():
+def test_sensor_keeps_the_picture_and_differs_by_camera():
     picture = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (3, 64, 1))
-    films = [Film.sample(np.random.default_rng(i)) for i in range(40)]
-    results = [film.develop(np.random.default_rng(1), picture) for film in films]
+    sensors = [Sensor.sample(np.random.default_rng(i)) for i in range(40)]
+    results = [sensor.capture(np.random.default_rng(1), picture) for sensor in sensors]
     assert all(r.dtype == np.uint8 and r.shape == picture.shape for r in results)
-    np.testing.assert_array_equal(results[3], films[3].develop(np.random.default_rng(1), picture))
+    np.testing.assert_array_equal(results[3], sensors[3].capture(np.random.default_rng(1), picture))
     correlations = [np.corrcoef(r.ravel(), picture.ravel())[0, 1] for r in results]
     assert min(correlations) > 0.97
     means = [r.mean() / 255 for r in results]
@@ -119,13 +119,13 @@ def test_film_keeps_the_picture_and_differs_by_camera():
     assert max(noise) > 4 * min(noise)
 
 
-def test_plain_film_is_a_rounding():
+def test_plain_sensor_is_a_rounding():
     picture = np.linspace(0, 1, 3 * 16 * 16, dtype=np.float32).reshape(3, 16, 16)
-    film = Film(np.ones((3, 1, 1), np.float32), blur=0, noise=0.0)
-    developed = film.develop(np.random.default_rng(0), picture)
-    np.testing.assert_array_equal(developed, np.floor(picture * 255 + 0.5))
+    sensor = Sensor(np.ones((3, 1, 1), np.float32), blur=0, noise=0.0)
+    captured = sensor.capture(np.random.default_rng(0), picture)
+    np.testing.assert_array_equal(captured, np.floor(picture * 255 + 0.5))
     spot = np.zeros((3, 5, 5), np.float32)
     spot[:, 2, 2] = 1
-    blurred = Film(film.gain, blur=1, noise=0.0).develop(np.random.default_rng(0), spot)
+    blurred = Sensor(sensor.gain, blur=1, noise=0.0).capture(np.random.default_rng(0), spot)
     expected = np.outer([0, 1, 2, 1, 0], [0, 1, 2, 1, 0]) / 16 * 255
     np.testing.assert_allclose(blurred[0], expected, atol=0.5)

@@ -1,3 +1,4 @@
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +33,14 @@ def test_poses_come_from_the_splits_rows(hand):
     train, test = (SceneSampler(hand, split, "wide").poses for split in ("train", "test"))
     assert len(train) + len(test) < len(poses)
     assert not set(map(bytes, train)) & set(map(bytes, test))
+
+
+def test_skin_of_a_file_with_negative_albedo_is_a_colour(hand):
+    hand = copy.deepcopy(hand)
+    hand.albedo[:5, 2] = -1e-8
+    with np.errstate(all="raise"):
+        skin = SceneSampler(hand, "train", "wide").sample(generator(0)).skin
+    assert 0 < skin.min() < skin.max() <= 1
 
 
 def test_a_pose_is_mostly_near_one_natural_pose(hand):

@@ -53,13 +53,15 @@ def test_one_background_per_sequence_before_a_moving_camera(make, monkeypatch):
     monkeypatch.setattr(
         synthetic_sequences, "backdrop", lambda rng, px: drawn.append(px) or plain[:, :px, :px]
     )
-    monkeypatch.setattr(synthetic_sequences.Film, "develop", lambda self, rng, picture: picture)
+    monkeypatch.setattr(synthetic_sequences.Sensor, "capture", lambda self, rng, picture: picture)
     monkeypatch.setattr(synthetic_sequences, "_passing_object", lambda rng, shots: None)
     dataset = make(frames_per_sequence=60)
     shots = []
-    shoot = dataset._studio.shoot
+    render = dataset._scene_renderer.render
     monkeypatch.setattr(
-        dataset._studio, "shoot", lambda *args, **kw: shots.append(shoot(*args, **kw)) or shots[-1]
+        dataset._scene_renderer,
+        "render",
+        lambda *args, **kw: shots.append(render(*args, **kw)) or shots[-1],
     )
     images = dataset.render(range(60))["image"]
     assert drawn == [40]
@@ -74,13 +76,13 @@ def test_one_background_per_sequence_before_a_moving_camera(make, monkeypatch):
     assert len(corners) > 1  # the camera moves
 
 
-def test_one_film_develops_a_sequence(make, monkeypatch):
-    films, sample = [], synthetic_sequences.Film.sample
+def test_one_sensor_captures_a_sequence(make, monkeypatch):
+    sensors, sample = [], synthetic_sequences.Sensor.sample
     monkeypatch.setattr(
-        synthetic_sequences.Film, "sample", lambda rng: films.append(sample(rng)) or films[-1]
+        synthetic_sequences.Sensor, "sample", lambda rng: sensors.append(sample(rng)) or sensors[-1]
     )
     make().render(range(8, 16))
-    assert len(films) == 1
+    assert len(sensors) == 1
 
 
 def test_whole_frames_are_undetected_in_some_sequences(make):
@@ -93,13 +95,13 @@ def test_whole_frames_are_undetected_in_some_sequences(make):
 
 def test_the_camera_does_not_follow_the_fingers(make, monkeypatch):
     dataset = make()
-    shoot, clips = dataset._studio.shoot, []
+    render, clips = dataset._scene_renderer.render, []
 
     def recorded(scenes, frames_per_clip=1):
         clips.append(frames_per_clip)
-        return shoot(scenes, frames_per_clip)
+        return render(scenes, frames_per_clip)
 
-    monkeypatch.setattr(dataset._studio, "shoot", recorded)
+    monkeypatch.setattr(dataset._scene_renderer, "render", recorded)
     dataset[20]
     assert clips == [8]
 
@@ -133,7 +135,7 @@ def test_a_sequence_is_rendered_once_for_its_windows(make, monkeypatch):
     windows = WindowedDataset(dataset, Window(4))
     windows[0], windows[1]
     assert calls == [range(0, 8)]
-    with pytest.raises(ValueError, match="rendered whole"):
+    with pytest.raises(ValueError, match=r"range\(2, 8\)"):
         render(range(2, 8))
 
 

@@ -1,6 +1,6 @@
-"""Procedural pictures: what stands behind a rendered hand, and what lies over it.
+"""Procedural backgrounds of rendered hands, and objects that occlude them.
 
-Pictures are float32 [3, h, w] in 0..1. Everything is drawn from the given generator alone.
+Pictures are float32 [3, h, w] in 0..1. All random numbers come from the given generator.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from functools import lru_cache
 import numpy as np
 
 Field = np.ndarray
-"""[h, w] in about 0..1."""
+"""[h, w], values of about 0..1."""
 
 
 def backdrop(rng: np.random.Generator, px: int) -> np.ndarray:
-    """A background of side ``px``: patterns, shapes on them, uneven light, sometimes defocused."""
+    """A background of side ``px``: a pattern, shapes, uneven light, sometimes defocused."""
+    # A smaller side, upsampled at the end, looks defocused.
     side = px // int(rng.choice([1, 2, 4], p=[0.3, 0.4, 0.3]))
     kind = rng.choice(5, p=[0.15, 0.25, 0.2, 0.15, 0.25])
     colours = palette(rng, 4)
@@ -41,7 +42,7 @@ def backdrop(rng: np.random.Generator, px: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Occluder:
-    """A flat object over the hand; lengths are fractions of the picture's side."""
+    """A flat object in front of the hand; lengths are fractions of the picture's side."""
 
     centre: tuple[float, float]
     half_width: float
@@ -85,7 +86,7 @@ class Occluder:
 
 
 def palette(rng: np.random.Generator, count: int) -> np.ndarray:
-    """[count, 3] colours that go together: greys, muted, wood and skin tones, or vivid ones."""
+    """[count, 3] matching colours: grey, muted, wood and skin tones, or vivid."""
     kind = rng.choice(4, p=[0.25, 0.35, 0.2, 0.2])
     if kind == 2:
         wood = np.exp(-rng.uniform(0.1, 1.2, (count, 1)) * np.array([0.55, 1.0, 1.4]))
@@ -96,7 +97,7 @@ def palette(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def noise_field(rng: np.random.Generator, px: int) -> Field:
-    """Value noise over four octaves, amplitudes falling with a random power, stretched to 0..1."""
+    """Value noise of four octaves with a random fall-off, rescaled to 0..1."""
     field = np.zeros((px, px), np.float32)
     falloff = rng.uniform(0.35, 0.9)
     finest = max(int(np.log2(px)) - int(rng.integers(2, 4)), 1)
@@ -166,7 +167,7 @@ def _stripes(rng: np.random.Generator, px: int) -> Field:
 
 
 def _room(rng: np.random.Generator, px: int) -> Field:
-    """A wall over a table or floor, each with its own gradient, and faint texture."""
+    """A wall above a table or floor, each with its own gradient, and faint texture."""
     _, y = _local_axes(px, (0.5, rng.uniform(0.2, 0.9)), rng.normal(0, 0.25))
     wall = 0.25 + 0.2 * (_gradient(rng, px) - 0.5)
     floor = 0.75 + 0.3 * (_gradient(rng, px) - 0.5)

@@ -1,8 +1,8 @@
-"""What a 2D hand detector would report on a rendered image: noisy keypoints and confidences.
+"""Simulated 2D hand detections on rendered images: noisy keypoints and confidences.
 
-Our definition. The error of a joint is drawn from a spread that grows under occlusion and with the
-joint's hardness; the confidence is computed from a noisy view of the same two causes and never
-from the error itself, so it follows the error only as far as a detector could know.
+Our definition. The standard deviation of a joint's error grows with occlusion and with the joint's
+hardness. The confidence is computed from a noisy view of the same two causes, never from the error
+itself, so the two correlate only as strongly as a detector could know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from s2hand.geometry.skeleton import NUM_JOINTS
 
 _NOISE_PARTS = (1, 2, 6 * 2, NUM_JOINTS * 2, NUM_JOINTS, NUM_JOINTS, NUM_JOINTS, NUM_JOINTS)
 NOISE_SIZE = sum(_NOISE_PARTS)
-"""Standard normal numbers that the detections of one frame are made from. Drawn independently for
+"""Number of standard normal numbers behind the detections of one frame. They are independent for
 images, correlated in time for sequences."""
 
 _PERSISTENCE = (0.97, 0.8, 0.85, 0.7, 0.9, 0.85, 0.8, 0.6)
@@ -25,11 +25,11 @@ _FRAMES_PER_DROP_OUT = 150  # of the whole hand
 _CERTAIN = 10.0  # standard deviations
 
 _FINGER = np.array([0, *(1 + k // 4 for k in range(NUM_JOINTS - 1))])
-_NEIGHBOUR_FINGER = np.array([0, 2, 3, 2, 3, 4])  # what a finger is mistaken for; 0 is the wrist
+_NEIGHBOUR_FINGER = np.array([0, 2, 3, 2, 3, 4])  # the finger it is mistaken for; 0 is the wrist
 _VISIBLE_SPREAD = 0.014  # of the hand's size in the image
 _OCCLUDED_GROWTH = 3.0
 _UNDETECTED_BELOW = 0.1
-# How far a joint lies under the skin (metres) before another part of the hand must cover it.
+# Depth of a joint under its own skin (metres); a larger depth means that another part covers it.
 _SKIN_DEPTH = np.full(NUM_JOINTS, 0.016)
 _SKIN_DEPTH[[0, 1]] = 0.035, 0.028
 _SKIN_DEPTH[[5, 9, 13, 17]] = 0.024
@@ -42,16 +42,16 @@ def joint_occlusion(
     cover: np.ndarray,
     crop_px: int,
 ) -> np.ndarray:
-    """How hidden every joint is, 0 (in plain view) to 1.
+    """Occlusion of every joint, 0 (visible) to 1.
 
-    A joint is hidden by the hand itself where the rendered surface lies clearly nearer to the
+    A joint is occluded by the hand itself where the rendered surface is clearly nearer to the
     camera, by an object where the cover is opaque, and outside the image.
 
     Args:
         joints_px: [n, 21, 2], pixels of the crop.
         joints_depth: [n, 21], metres.
         depth: [n, h, w], metres of the surface, 0 where there is none; any resolution of the crop.
-        cover: [n, h', w'], opacity 0..1 of what lies over the hand.
+        cover: [n, h', w'], opacity 0..1 of the object in front of the hand.
         crop_px: side of the crop.
 
     Returns:
@@ -66,10 +66,10 @@ def joint_occlusion(
 
 
 def correlated_noise(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """[frames, NOISE_SIZE] for :func:`detect` on a sequence: errors that persist, and drop-outs.
+    """[frames, NOISE_SIZE] for :func:`detect` on a sequence: correlated errors and drop-outs.
 
-    Every number is standard normal and follows a first-order autoregression in time. Now and then
-    one to three joints, or all 21, go undetected for one to five frames.
+    Every number is standard normal and follows a first-order autoregression in time. Occasionally
+    one to three joints, or all 21, are undetected for one to five frames.
     """
     rho = np.repeat(_PERSISTENCE, _NOISE_PARTS)
     noise = rng.standard_normal((frames, NOISE_SIZE))
@@ -87,7 +87,7 @@ def correlated_noise(rng: np.random.Generator, frames: int) -> np.ndarray:
 def detect(
     joints_px: np.ndarray, occlusion: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Detections of n frames.
+    """Simulated detections of n frames.
 
     Args:
         joints_px: [n, 21, 2] true positions, pixels.
@@ -99,15 +99,16 @@ def detect(
         (0, 0) with confidence 0.
     """
     n = len(joints_px)
-    image, shift, finger, error, own, confusion, cue, loss = np.split(
+    image, shift, finger, error, joint_hardness, confusion, cue, loss = np.split(
         noise, np.cumsum(_NOISE_PARTS)[:-1], axis=1
     )
-    hardness = 0.4 * image + own
+    hardness = 0.4 * image + joint_hardness
 
     size = np.ptp(joints_px, axis=1).max(-1)[:, None]
     spread = _VISIBLE_SPREAD * size * np.exp(0.35 * hardness) * (1 + _OCCLUDED_GROWTH * occlusion)
     error = 0.8 * error.reshape(n, NUM_JOINTS, 2) + 0.6 * finger.reshape(n, 6, 2)[:, _FINGER]
     keypoints = joints_px + spread[..., None] * error + 0.004 * size[..., None] * shift[:, None]
+    # Confuse fingers, more easily where the whole finger is occluded.
     mistaken = confusion > 2.8 - 0.8 * _finger_mean(occlusion)
     keypoints = np.where(mistaken[..., None], _on_neighbour(keypoints), keypoints)
 
@@ -125,7 +126,7 @@ def _short_run(rng: np.random.Generator, frames: int) -> slice:
 
 
 def _sample(maps: np.ndarray, points_px: np.ndarray, crop_px: int) -> np.ndarray:
-    """[n, h, w] maps of the crop at the nearest pixels of [n, p, 2] points."""
+    """Values [n, p] of the maps [n, h, w] of the crop at the pixels nearest to [n, p, 2] points."""
     n, height, width = maps.shape
     scale = np.array([width, height]) / crop_px
     pixels = np.floor((points_px + 0.5) * scale).astype(np.int64)

@@ -10,17 +10,17 @@ from torch import Tensor
 from s2hand.data.synthetic.scene import Scene
 from s2hand.geometry.rotation import axis_angle_to_matrix
 
-# Position of the rings along the forearm, and their width against the wrist's.
+# Positions of the rings as fractions of the length; widths as multiples of the wrist's.
 _ALONG = (0.04, 0.1, 0.2, 0.35, 0.6, 1.0)
 _WIDTH = (0.97, 1.0, 1.1, 1.25, 1.5, 1.6)
-_BEND_ALONG = 0.1  # the wrist's bend is spread over this part of the forearm
+_BEND_ALONG = 0.1  # the wrist bends over this fraction of the forearm
 
 
 class Forearm:
     """Extends hand meshes of one topology by a tube of skin, its cap, and a wider tube of cloth.
 
-    Every mesh gets the same faces: where a scene has no forearm or no sleeve its rings collapse
-    to triangles without area, which no rasterizer draws.
+    All meshes have the same faces. Without a forearm or a sleeve its rings collapse to triangles
+    without area, which are not rasterized.
     """
 
     def __init__(self, hand_faces: np.ndarray, num_vertices: int) -> None:
@@ -45,14 +45,15 @@ class Forearm:
         """Vertices of hand and forearm, and their albedo."""
         loop = vertices[:, self.loop]
         wrist = loop.mean(1)
-        turns, spine = _spine(joints, wrist, scene)
+        rotations, spine = _spine(joints, wrist, scene)
         width = vertices.new_tensor(_WIDTH)[:, None, None]
         length = scene.forearm[:, 0, None, None, None]
         spread = torch.where(length > 0, width, torch.ones_like(width))
-        offsets = torch.einsum("nrij,nlj->nrli", turns, loop - wrist[:, None]) * spread
+        offsets = torch.einsum("nrij,nlj->nrli", rotations, loop - wrist[:, None]) * spread
         arm = spine[:, :, None] + offsets
         cap = spine[:, -1:]
 
+        # Rings of the sleeve before its start collapse onto its first ring.
         begin = (scene.forearm[:, 1:2] > spine.new_tensor(_ALONG[:-1])).sum(-1)
         ring = torch.maximum(torch.arange(len(_ALONG)), begin[:, None])
         wide = spine[:, :, None] + offsets * scene.forearm[:, 2, None, None, None]
@@ -78,14 +79,16 @@ def open_loop(faces: np.ndarray) -> np.ndarray:
     while following and following[loop[-1]] != loop[0]:
         loop.append(following[loop[-1]])
     if len(loop) != len(following):
-        raise ValueError(f"a hand mesh has one opening, at the wrist; {len(following)} open edges")
+        raise ValueError(
+            f"a hand mesh must have one opening, at the wrist; it has {len(following)} open edges"
+        )
     return np.array(loop)
 
 
 def _spine(
     joints: Tensor, wrist: Tensor, scene: Scene
 ) -> tuple[Float[Tensor, "n r 3 3"], Float[Tensor, "n r 3"]]:
-    """Rotation of every ring against the wrist, and the centre of every ring."""
+    """Rotation of every ring relative to the wrist, and the centre of every ring."""
     axis = torch.nn.functional.normalize(wrist - joints[:, 9], dim=-1)
     side = joints[:, 5] - joints[:, 17]
     side = side - (side * axis).sum(-1, keepdim=True) * axis
@@ -95,17 +98,17 @@ def _spine(
     bend = flexion[:, None] * side + deviation[:, None] * back
     along = joints.new_tensor(_ALONG)
     progress = (along / _BEND_ALONG).clamp(max=1)
-    turns = axis_angle_to_matrix(progress[:, None] * bend[:, None])
-    directions = (turns @ axis[:, None, :, None]).squeeze(-1)
+    rotations = axis_angle_to_matrix(progress[:, None] * bend[:, None])
+    directions = (rotations @ axis[:, None, :, None]).squeeze(-1)
     steps = torch.diff(along, prepend=along.new_zeros(1))
     spine = wrist[:, None] + scene.forearm[:, :1, None] * (directions * steps[:, None]).cumsum(1)
-    # Without a forearm the rings stay on the wrist's edge.
+    # Without a forearm the rings stay at the edge of the wrist.
     none = (scene.forearm[:, 0] <= 0)[:, None, None, None]
-    return torch.where(none, torch.eye(3).to(turns), turns), spine
+    return torch.where(none, torch.eye(3).to(rotations), rotations), spine
 
 
 def _tube(rings: np.ndarray) -> np.ndarray:
-    """[r, l] vertex ids of rings to the [2 (r - 1) l, 3] faces between them, outside out."""
+    """Faces [2 (r - 1) l, 3] between rings of vertex ids [r, l], facing outwards."""
     near, far = rings[:-1], rings[1:]
     near_next, far_next = np.roll(near, -1, 1), np.roll(far, -1, 1)
     first = np.stack([near_next, near, far], -1)

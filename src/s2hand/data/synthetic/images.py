@@ -1,4 +1,4 @@
-"""Single rendered hands with known truth: a dataset that needs no file and no download."""
+"""Single rendered hands with ground truth; no file and no download is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from torch import nn
 from s2hand.data.base import content_key
 from s2hand.data.synthetic.backdrop import Occluder, backdrop
 from s2hand.data.synthetic.detector import NOISE_SIZE, detect, joint_occlusion
-from s2hand.data.synthetic.render import CROP_PX, Film, Renderer, Shots, Studio, over
+from s2hand.data.synthetic.render import (
+    CROP_PX,
+    RenderedScenes,
+    Renderer,
+    SceneRenderer,
+    Sensor,
+    over,
+)
 from s2hand.data.synthetic.rendered import Block, RenderedDataset
 from s2hand.data.synthetic.scene import (
     SPLITS,
@@ -21,32 +28,32 @@ from s2hand.data.synthetic.scene import (
     Scene,
     SceneSampler,
     Split,
-    View,
+    ViewRange,
     zero_code,
 )
 
 VERSION = 1
-"""Raise it with every change that alters the frames: caches made before are then left alone."""
-_OCCLUDED_SHARE = 0.35
+"""Raise it with every change that alters the frames, so that older caches are not read."""
+_OCCLUDED_FRACTION = 0.35
 
 
 class SyntheticHands(RenderedDataset):
-    """Hands in natural poses before procedural backgrounds, with imperfect 2D detections.
+    """Hands in natural poses in front of procedural backgrounds, with imperfect 2D detections.
 
-    Frame i depends on ``seed``, ``split`` and i alone, not on the size of the dataset, the number
+    Frame i depends only on ``seed``, ``split`` and i, not on the size of the dataset, the number
     of workers or the order of access. The splits share no natural pose.
 
     Args:
-        hand: The hand model; copied to the CPU, whatever becomes of the original.
-        renderer: Draws it.
+        hand: The hand model; copied to the CPU, so later changes have no effect.
+        renderer: Draws the hand.
         split: ``train``, ``val`` or ``test``.
         size: Number of frames.
-        seed: Seed of everything random.
+        seed: Seed of all random numbers.
         view: ``wide``, from all sides, or ``narrow``, within 60 degrees of the upright back.
-        image_px: Side of the images; keypoints and intrinsics are always of a 224 px crop.
+        image_px: Side of the images; keypoints and intrinsics always refer to a 224 px crop.
         cache: True for ``$S2HAND_CACHE`` or ``~/.cache/s2hand``, a folder, or False to render at
             every access.
-        labels: Whether samples carry the 3D truth; by default those of val and test do.
+        labels: Whether samples have 3D labels; the default is True for val and test.
     """
 
     needs_hand = True
@@ -58,7 +65,7 @@ class SyntheticHands(RenderedDataset):
         split: Split = "train",
         size: int = 32768,
         seed: int = 0,
-        view: View = "wide",
+        view: ViewRange = "wide",
         image_px: int = 128,
         cache: bool | str | Path = True,
         labels: bool | None = None,
@@ -67,7 +74,7 @@ class SyntheticHands(RenderedDataset):
         super().__init__(size, image_px, CROP_PX, labels, cache)
         hand = on_cpu(hand)
         self._scenes = SceneSampler(hand, split, view)
-        self._studio = Studio(hand, renderer, image_px)
+        self._scene_renderer = SceneRenderer(hand, renderer, image_px)
         self._stream = [seed, SPLITS.index(split)]
         self._names = [f"{split}/{index:06d}" for index in range(size)]
         self._key = content_key(
@@ -82,28 +89,30 @@ class SyntheticHands(RenderedDataset):
 
     @property
     def content_key(self) -> str:
-        """Changes with every argument but ``cache`` and ``labels``, and with the hand file."""
+        """Changes with the hand file and every argument except ``cache`` and ``labels``."""
         return self._key
 
     def render(self, frames: range) -> Block:
-        """Render these frames; each draws from its own generator."""
+        """Render these frames, each from its own random generator."""
         rngs = [np.random.default_rng([*self._stream, index]) for index in frames]
-        shots = self._studio.shoot(Scene.stack([self._scenes.sample(rng) for rng in rngs]))
+        shots = self._scene_renderer.render(Scene.stack([self._scenes.sample(rng) for rng in rngs]))
         images, covers, noise = [], [], []
         for row, rng in enumerate(rngs):
             picture, cover = compose(rng, shots, row)
-            images.append(Film.sample(rng).develop(rng, picture))
+            images.append(Sensor.sample(rng).capture(rng, picture))
             covers.append(cover)
             noise.append(rng.standard_normal(NOISE_SIZE))
         return frames_of(shots, np.stack(images), np.stack(covers), np.stack(noise))
 
 
-def compose(rng: np.random.Generator, shots: Shots, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """The hand of one shot between a background and perhaps an object; the object's opacity."""
+def compose(
+    rng: np.random.Generator, shots: RenderedScenes, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One hand over a background, sometimes behind an object; the object's opacity."""
     px = shots.opacity.shape[-1]
     hand = shots.colour[row], shots.opacity[row]
     picture = over(*hand, backdrop(rng, px), premultiplied=True)
-    if rng.random() >= _OCCLUDED_SHARE:
+    if rng.random() >= _OCCLUDED_FRACTION:
         return picture, np.zeros((px, px), np.float32)
     joints = shots.joints_px[row] / CROP_PX
     size = float(np.ptp(joints, axis=0).max())
@@ -112,8 +121,10 @@ def compose(rng: np.random.Generator, shots: Shots, row: int) -> tuple[np.ndarra
     return over(colour, opacity, picture), opacity
 
 
-def frames_of(shots: Shots, images: np.ndarray, covers: np.ndarray, noise: np.ndarray) -> Block:
-    """The arrays of a dataset from shots, [n, 3, h, w] images, covers [n, h, w] and noise."""
+def frames_of(
+    shots: RenderedScenes, images: np.ndarray, covers: np.ndarray, noise: np.ndarray
+) -> Block:
+    """Arrays of a dataset from renders, images [n, 3, h, w], covers [n, h, w] and noise."""
     joints_px = shots.joints_px
     occlusion = joint_occlusion(joints_px, shots.joints[..., 2], shots.depth, covers, CROP_PX)
     keypoints, confidence = detect(joints_px, occlusion, noise)
@@ -134,11 +145,11 @@ def on_cpu(hand: NaturalHand) -> NaturalHand:
 
 
 def hand_digest(hand: NaturalHand) -> str:
-    """16 hex digits over everything of a hand that rendered frames and their labels depend on."""
+    """16 hex digits over the parts of a hand that change rendered frames or their labels."""
     assert hand.natural_poses is not None
     joints = hand(zero_code(hand.natural_poses.shape[1])).joints
     digest = hashlib.sha256(hand.fingerprint.encode())
-    # To a tenth of a millimetre: a joint convention moves joints by more, a machine by less.
+    # Rounded to 0.1 mm: joint conventions differ by more, machines by less.
     digest.update((joints * 1e4).round().int().numpy().tobytes())
     for tensor in (hand.natural_poses, hand.albedo):
         digest.update(b"" if tensor is None else tensor.numpy().tobytes())

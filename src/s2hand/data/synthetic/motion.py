@@ -1,8 +1,8 @@
-"""Smooth random motion of a hand before a camera (our definition).
+"""Smooth random motion of a hand in front of a camera (our definition).
 
-Rotations (finger joints, view) follow slerp (Shoemake 1985) between key rotations, everything else
-straight lines between key values. Legs take varied times, so speeds vary; some are followed by a
-pause; and a Gaussian over time rounds the corners, so that velocities are continuous.
+Rotations (finger joints, view) follow slerp (Shoemake 1985) between key rotations; all other values
+are interpolated linearly between keys. Segments have random durations, so speeds vary; some are
+followed by a pause. A Gaussian over time makes velocities continuous.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from s2hand.data.synthetic.scene import (
     NaturalHand,
     Scene,
     SceneSampler,
-    View,
+    ViewRange,
     view_rotation,
     zero_code,
 )
@@ -37,7 +37,7 @@ from s2hand.geometry.rotation import (
 def moving_scene(
     rng: np.random.Generator, sampler: SceneSampler, hand: NaturalHand, frames: int
 ) -> Scene:
-    """The scenes of one sequence of the sampler's hand, [frames, ...]."""
+    """Scenes [frames, ...] of one sequence."""
     still = sampler.sample(rng)
     fingers = smooth_rotations(rng, frames, lambda: _pose_key(rng, sampler, hand), (8, 24))
     views = smooth_rotations(rng, frames, lambda: _view_key(rng, sampler.view), (15, 40))
@@ -66,14 +66,13 @@ def smooth_path(
     key: Callable[[], np.ndarray],
     duration: tuple[int, int],
 ) -> np.ndarray:
-    """[frames, d] smooth motion through points drawn by ``key``.
+    """[frames, d] smooth motion through points sampled by ``key``.
 
-    From one point to the next takes a time within ``duration`` (frames); now and then the motion
-    pauses. Straight lines are smoothed by a Gaussian, so a path never leaves the convex hull of
-    its points.
+    A segment takes a time within ``duration`` (frames); a quarter of the segments follow a pause.
+    Linear interpolation is smoothed by a Gaussian, so a path stays in its points' convex hull.
     """
-    start, end, share = _legs(rng, frames, key, duration)
-    return _rounded(start + share[:, None] * (end - start), frames, duration)
+    start, end, fraction = _segments(rng, frames, key, duration)
+    return _smoothed(start + fraction[:, None] * (end - start), frames, duration)
 
 
 def smooth_rotations(
@@ -82,30 +81,30 @@ def smooth_rotations(
     key: Callable[[], Float[Tensor, "j 4"]],
     duration: tuple[int, int],
 ) -> Float[Tensor, "frames j 4"]:
-    """Smooth motion through rotations drawn by ``key``, j at a time, as unit quaternions, float64.
+    """Smooth motion through rotations sampled by ``key``, j at a time: unit quaternions, float64.
 
-    As :func:`smooth_path`, with slerp for lines; the Gaussian averages quaternions of one sign and
-    normalises them. Around the middle of a leg, where it sees a single turn at constant speed, that
-    leaves slerp as it is; at the keys it rounds the corners.
+    Like :func:`smooth_path` with slerp; the Gaussian averages quaternions of equal sign and
+    normalises them. This leaves slerp unchanged around the middle of a segment, where the Gaussian
+    covers one rotation at constant speed, and smooths it at the keys.
     """
-    start, end, share = _legs(rng, frames, lambda: key().double().numpy(), duration)
-    turns = slerp(*map(torch.from_numpy, (start, end, share[:, None, None]))).numpy()
-    flips = (turns[1:] * turns[:-1]).sum(-1, keepdims=True) < 0
-    turns[1:] *= np.cumprod(np.where(flips, -1, 1), axis=0)  # q and -q are one rotation
-    mean = _rounded(turns, frames, duration)
+    start, end, fraction = _segments(rng, frames, lambda: key().double().numpy(), duration)
+    path = slerp(*map(torch.from_numpy, (start, end, fraction[:, None, None]))).numpy()
+    flips = (path[1:] * path[:-1]).sum(-1, keepdims=True) < 0
+    path[1:] *= np.cumprod(np.where(flips, -1, 1), axis=0)  # q and -q are one rotation
+    mean = _smoothed(path, frames, duration)
     return torch.from_numpy(mean / np.linalg.norm(mean, axis=-1, keepdims=True))
 
 
 def slerp(
-    a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"], share: Float[Tensor, "*n 1"]
+    a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"], fraction: Float[Tensor, "*n 1"]
 ) -> Float[Tensor, "*n 4"]:
-    """``a (a^-1 b)^share``: from a (0) to b (1) by the shorter turn at constant angular speed."""
-    turn = quaternion_to_axis_angle(quaternion_multiply(quaternion_conjugate(a), b))
-    return quaternion_multiply(a, axis_angle_to_quaternion(share * turn))
+    """``a (a^-1 b)^fraction``: the shorter rotation from a (0) to b (1) at constant speed."""
+    rotation = quaternion_to_axis_angle(quaternion_multiply(quaternion_conjugate(a), b))
+    return quaternion_multiply(a, axis_angle_to_quaternion(fraction * rotation))
 
 
 def finger_rotations(hand: NaturalHand, pose: Float[Tensor, "n p"]) -> Float[Tensor, "n 15 4"]:
-    """Quaternions of the finger joints, each in its parent, of PCA coefficients."""
+    """Quaternions of the finger joints, relative to their parents, from PCA coefficients."""
     rest = zero_code(pose.shape[1]).map(lambda x: x.expand(len(pose), *x.shape[1:]))
     return hand(replace(rest, pose=pose)).quaternions[:, 1:]
 
@@ -113,24 +112,27 @@ def finger_rotations(hand: NaturalHand, pose: Float[Tensor, "n p"]) -> Float[Ten
 def pose_coefficients(
     hand: NaturalHand, quaternions: Float[Tensor, "n 15 4"]
 ) -> Float[Tensor, "n p"]:
-    """PCA coefficients of finger joints' rotations.
+    """PCA coefficients of the finger joints' rotations.
 
-    Slerp between two poses of a PCA subspace leaves it a little, so this is a least-squares
-    projection of the joints' axis-angles. With 30 coefficients it turns a joint by 0.007 degrees
-    (root mean square; 0.15 at most) half way between natural poses of the open hand (400 pairs).
+    Slerp between two poses of a PCA subspace leaves the subspace slightly, so this is a
+    least-squares projection of the axis-angles. With 30 coefficients a joint changes by 0.007
+    degrees (root mean square; maximum 0.15) half way between natural poses of the open hand (400
+    pairs).
     """
     axis_angle = quaternion_to_axis_angle(quaternions).flatten(-2).float()
     return hand.pca_coefficients(axis_angle)
 
 
-def _legs(
+def _segments(
     rng: np.random.Generator,
     frames: int,
     key: Callable[[], np.ndarray],
     duration: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every frame, with ``duration[1]`` more before and after: the points that its leg starts
-    from and leads to [n, ...], and the share of the leg that is done [n]."""
+    """Start and end [n, ...] of every frame's segment, and the fraction [n] of it completed.
+
+    There are ``duration[1]`` additional frames before and after, for the smoothing.
+    """
     total = frames + 2 * duration[1]
     ends, points = [0.0], [key()]
     while ends[-1] < total:
@@ -140,13 +142,13 @@ def _legs(
         ends.append(ends[-1] + rng.uniform(*duration))
         points.append(key())
     clock, times, places = np.arange(total), np.array(ends), np.stack(points)
-    leg = np.searchsorted(times, clock, side="right") - 1
-    share = (clock - times[leg]) / np.diff(times)[leg]
-    return places[leg], places[leg + 1], share
+    segment = np.searchsorted(times, clock, side="right") - 1
+    fraction = (clock - times[segment]) / np.diff(times)[segment]
+    return places[segment], places[segment + 1], fraction
 
 
-def _rounded(motion: np.ndarray, frames: int, duration: tuple[int, int]) -> np.ndarray:
-    """[n, ...] smoothed over time by a Gaussian, without the frames before and after."""
+def _smoothed(motion: np.ndarray, frames: int, duration: tuple[int, int]) -> np.ndarray:
+    """[n, ...] smoothed over time by a Gaussian, without the additional frames."""
     smooth = gaussian_filter1d(motion, sigma=duration[0] / 4, axis=0)
     return smooth[duration[1] : duration[1] + frames]
 
@@ -157,8 +159,8 @@ def _pose_key(
     return finger_rotations(hand, torch.from_numpy(sampler.pose(rng)).float()[None])[0]
 
 
-def _view_key(rng: np.random.Generator, view: View) -> Float[Tensor, "1 4"]:
-    """A turn of a wide view that was chosen for the sequence, or a narrow view itself."""
+def _view_key(rng: np.random.Generator, view: ViewRange) -> Float[Tensor, "1 4"]:
+    """wide: a rotation relative to the sequence's view; narrow: a view."""
     if view == "wide":
         return axis_angle_to_quaternion(torch.from_numpy(rng.normal(0, 0.35, (1, 3))))
     return matrix_to_quaternion(torch.from_numpy(view_rotation(rng, view))[None])

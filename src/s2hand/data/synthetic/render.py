@@ -1,4 +1,4 @@
-"""From scenes to pictures: place the hand before the camera, render it, compose and develop."""
+"""Images of scenes: pose the hand in front of the camera, render, compose, add sensor noise."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from s2hand.types import Camera, Hand, HandCode, Render
 
 CROP_PX = 224
 """Side of the crop that keypoints and intrinsics refer to, whatever the stored resolution."""
-_USUAL_SIZE = 0.17  # metres across a hand in its image; fists are not enlarged all the way to it
+_USUAL_SIZE = 0.17  # metres across a hand in its image; fists are enlarged half the way to it
 _MIN_DISTANCE = 0.2
 _GRAIN_TABLE = 1 << 20
 
 
 class Renderer(Protocol):
-    """What draws a textured, lit mesh; :class:`s2hand.render.scene.HandRenderer`."""
+    """Draws textured, lit meshes; see :class:`s2hand.render.scene.HandRenderer`."""
 
     def __call__(
         self, hand: Hand, camera: Camera, faces: Tensor, resolution: int | None = None
@@ -35,21 +35,21 @@ class Renderer(Protocol):
 
 
 @dataclass(frozen=True)
-class Shots:
+class RenderedScenes:
     """n rendered scenes, without background."""
 
     colour: Float[np.ndarray, "n 3 h w"]
-    """Black where there is no hand."""
+    """Black outside the hand."""
     opacity: Float[np.ndarray, "n h w"]
     depth: Float[np.ndarray, "n h w"]
-    """Metres of the nearest surface; 0 where there is none."""
+    """Metres to the nearest surface; 0 outside the hand."""
     joints: Float[np.ndarray, "n 21 3"]
     vertices: Float[np.ndarray, "n 778 3"]
     intrinsics: Float[np.ndarray, "n 3 3"]
     joints_px: Float[np.ndarray, "n 21 2"]
 
 
-class Studio:
+class SceneRenderer:
     """Renders scenes of one hand model at ``image_px`` pixels."""
 
     def __init__(self, hand: NaturalHand, renderer: Renderer, image_px: int) -> None:
@@ -60,7 +60,7 @@ class Studio:
         self._forearm = Forearm(hand.faces.numpy(), rest.vertices.shape[1])
 
     @torch.no_grad()
-    def shoot(self, scenes: Scene, frames_per_clip: int = 1) -> Shots:
+    def render(self, scenes: Scene, frames_per_clip: int = 1) -> RenderedScenes:
         """Render n scenes; the frames of a clip share the camera's distance and aim."""
         hand, intrinsics = self._pose(scenes, frames_per_clip)
         vertices, texture = self._forearm.extend(hand.vertices, hand.joints, scenes)
@@ -81,10 +81,10 @@ class Studio:
             "intrinsics": intrinsics,
             "joints_px": project(hand.joints, intrinsics),
         }
-        return Shots(**{name: tensor.numpy() for name, tensor in arrays.items()})
+        return RenderedScenes(**{name: tensor.numpy() for name, tensor in arrays.items()})
 
     def _pose(self, scenes: Scene, frames_per_clip: int) -> tuple[Hand, Tensor]:
-        """Posed hands at their places, [n, ...], and K [n, 3, 3]."""
+        """Posed hands in camera coordinates, [n, ...], and K [n, 3, 3]."""
         n = len(scenes.pose)
         code = HandCode(
             pose=scenes.pose,
@@ -96,22 +96,24 @@ class Studio:
             light=scenes.light,
         )
         hand: Hand = self._hand(code)
+        # The distance at which the hand fills its part of the crop; one for each clip.
         low, high = hand.vertices.amin(1), hand.vertices.amax(1)
         middle = _clip_mean((low + high) / 2, frames_per_clip)
         extent = _clip_mean((high - low)[:, :2].amax(-1), frames_per_clip)
         size = (extent + _USUAL_SIZE) / 2
         distance = (scenes.focal * size / (scenes.fill * CROP_PX)).clamp_min(_MIN_DISTANCE)
+        # The translation that projects the middle of the hand to ``scenes.centre``.
         principal = (CROP_PX - 1) / 2
         aim = (scenes.centre * CROP_PX - 0.5 - principal) / scenes.focal[:, None]
-        place = torch.cat([aim * distance[:, None], distance[:, None]], -1) - middle
+        translation = torch.cat([aim * distance[:, None], distance[:, None]], -1) - middle
         intrinsics = torch.eye(3).repeat(n, 1, 1)
         intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = scenes.focal
         intrinsics[:, :2, 2] = principal
         return (
             Hand(
-                HandCode(**{**vars(code), "translation": place}),
-                hand.vertices + place[:, None],
-                hand.joints + place[:, None],
+                HandCode(**{**vars(code), "translation": translation}),
+                hand.vertices + translation[:, None],
+                hand.joints + translation[:, None],
                 hand.quaternions,
             ),
             intrinsics,
@@ -121,35 +123,35 @@ class Studio:
 def over(
     colour: np.ndarray, opacity: np.ndarray, below: np.ndarray, premultiplied: bool = False
 ) -> np.ndarray:
-    """[3, h, w] ``colour`` of [h, w] ``opacity`` laid over the picture ``below``."""
+    """[3, h, w] ``colour`` of [h, w] ``opacity`` composited over the picture ``below``."""
     return below * (1 - opacity) + (colour if premultiplied else colour * opacity)
 
 
 @dataclass(frozen=True)
-class Film:
-    """How a camera develops pictures."""
+class Sensor:
+    """Exposure, blur and noise of one camera."""
 
     gain: np.ndarray
-    """[3, 1, 1] exposure and tint."""
+    """[3, 1, 1] exposure times tint."""
     blur: int
-    """Passes of a small filter."""
+    """Passes of the binomial filter."""
     noise: float
     """Standard deviation."""
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> Film:
-        """A camera and its exposure."""
+    def sample(cls, rng: np.random.Generator) -> Sensor:
+        """A random camera."""
         return cls(
             np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, (3, 1, 1))).astype(np.float32),
             int(rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15])),
             rng.uniform(0.002, 0.025),
         )
 
-    def develop(self, rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-        """[3, h, w] in 0..1 to uint8, with grain from ``rng``."""
+    def capture(self, rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+        """[3, h, w] in 0..1 to uint8, with noise from ``rng``."""
         for _ in range(self.blur):
             picture = _blur(_blur(picture, 1), 2)
-        # A picture larger than the table begins the table again.
+        # A picture larger than the table repeats the table.
         start = rng.integers(max(_GRAIN_TABLE - picture.size, 1))
         grain = np.resize(_grain()[start : start + picture.size], picture.shape)
         levels = picture * (255 * self.gain)
@@ -160,12 +162,12 @@ class Film:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """A fixed run of normal numbers, of which every picture takes a piece: drawing is slow."""
+    """A fixed table of normal numbers; a picture takes a slice, as sampling is slow."""
     return np.random.default_rng(0).standard_normal(_GRAIN_TABLE, dtype=np.float32)
 
 
 def _halve(images: Tensor) -> Tensor:
-    """[..., 2 h, 2 w] to [..., h, w], the mean of 2 x 2 pixels; any memory layout."""
+    """[..., 2 h, 2 w] to [..., h, w]: the mean of 2 x 2 pixels; any memory layout."""
     upper, lower = images[..., ::2, :], images[..., 1::2, :]
     return (upper[..., ::2] + upper[..., 1::2] + lower[..., ::2] + lower[..., 1::2]) / 4
 

@@ -1,4 +1,4 @@
-"""Datasets whose frames are made by a renderer, once into a cache or anew at every access."""
+"""Datasets of rendered frames, cached on disk or rendered at every access."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Block = dict[str, np.ndarray]
 
 
 class RenderedDataset(HandDataset):
-    """Serves frames that :meth:`render` makes, keeping all of them on disk if asked to.
+    """Serves frames of :meth:`render`, from a cache on disk if there is one.
 
     Args:
-        frames: How many there are.
+        frames: Number of frames.
         image_px: Side of the stored images.
         crop_px: Side of the crop that keypoints and intrinsics refer to.
-        labels: Whether a sample carries the 3D truth.
+        labels: Whether samples have 3D labels.
         cache: True for the default folder (:func:`default_root`), a folder, or False to render at
             every access.
     """
@@ -54,11 +54,11 @@ class RenderedDataset(HandDataset):
 
     @abstractmethod
     def render(self, frames: range) -> Block:
-        """Arrays of these consecutive frames: whole units, labels always included."""
+        """Arrays of these consecutive frames (whole units), including labels."""
 
     @property
     def layout(self) -> Layout:
-        """What the cache holds."""
+        """Arrays of the cache: data type and shape of one frame."""
         px = self._image_px
         layout = {
             "image": ("|u1", (3, px, px)),
@@ -72,13 +72,13 @@ class RenderedDataset(HandDataset):
 
     @property
     def cache_folder(self) -> Path | None:
-        """Where the frames are kept, or None without a cache."""
+        """Folder of the cached frames, or None without a cache."""
         if self._root is None:
             return None
         return self._root / f"synthetic-{self.content_key}{'-labels' if self._labels else ''}"
 
     def prepare(self) -> None:
-        """Render every frame into the cache, unless it is there; shows a progress bar."""
+        """Render all frames into the cache if it does not exist; shows a progress bar."""
         folder = self.cache_folder
         if folder is not None and not folder.is_dir():
             write_cache(folder, len(self), self.layout, self._render_all(folder))
@@ -111,11 +111,11 @@ class RenderedDataset(HandDataset):
         )
 
     def __getstate__(self) -> dict[str, object]:
-        # A worker that is spawned opens the memory maps itself.
+        # Spawned workers open the memory maps themselves.
         return {**self.__dict__, "_arrays": None, "_last": None}
 
     def _block(self, index: int) -> tuple[Block, int]:
-        """Arrays that hold the frame, and its row in them."""
+        """Arrays with the frame, and its row in them."""
         folder = self.cache_folder
         if folder is not None:
             if self._arrays is None:
@@ -129,12 +129,12 @@ class RenderedDataset(HandDataset):
 
     def _render_all(self, folder: Path) -> Iterator[Block]:
         chunks = _Chunks(self)
-        # Workers may not start workers, and a few chunks are rendered sooner than they start.
-        alone = get_worker_info() is not None or len(chunks) < 8
+        # Workers must not start workers; a single chunk cannot be distributed.
+        alone = get_worker_info() is not None or len(chunks) < 2
         loader = DataLoader(
             chunks,
             batch_size=None,
-            num_workers=0 if alone else min(cores(), 8),
+            num_workers=0 if alone else min(cores(), len(chunks), 8),
             collate_fn=_unchanged,
             generator=torch.Generator(),  # leaves the random state of training alone
         )
@@ -144,7 +144,7 @@ class RenderedDataset(HandDataset):
 
 
 class _Chunks(Dataset[Block]):
-    """The chunks of a rendered dataset, for a ``DataLoader`` to spread over processes."""
+    """Chunks of a rendered dataset; a ``DataLoader`` distributes them over processes."""
 
     def __init__(self, source: RenderedDataset) -> None:
         self._source = source

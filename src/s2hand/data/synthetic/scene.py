@@ -1,4 +1,4 @@
-"""Random hands in front of random cameras: what a rendered image is made from (our definition)."""
+"""Random scenes to render: a hand, its skin, a camera and a light (our definition)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from s2hand.types import HandCode, HandLayer, TensorTree
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
-View = Literal["wide", "narrow"]
+ViewRange = Literal["wide", "narrow"]
+"""Camera directions to sample; see :func:`view_rotation`."""
 
-_SPLIT_SHARES = (0.8, 0.1, 0.1)
+_SPLIT_FRACTIONS = (0.8, 0.1, 0.1)
 _UPRIGHT_DORSAL = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]).T
-"""Columns: where the fingers, the thumb side and the back of an upright hand point, its back
-towards an OpenCV camera."""
+"""Columns: directions of the fingers, the thumb side and the back of an upright hand whose back
+faces an OpenCV camera."""
 _MEAN_SKIN = (200 / 256, 150 / 256, 150 / 256)
+_DARKEST_SKIN = 0.01
 
 
 class NaturalHand(HandLayer, Protocol):
-    """A hand model that also knows poses that hands take and how its skin is coloured."""
+    """A hand model with natural poses and a skin colour."""
 
     fingerprint: str
     """Identifies the hand file."""
     natural_poses: Tensor | None
-    """[rows, p] PCA coefficients, or None where the file has none."""
+    """[rows, p] PCA coefficients, or None if the file has none."""
     albedo: Tensor | None
     """[778, 3] RGB in 0..1, or None."""
 
@@ -42,7 +44,7 @@ class NaturalHand(HandLayer, Protocol):
 
 @dataclass(frozen=True)
 class Scene(TensorTree):
-    """One hand, its skin, its camera and its light; leading dimensions as they come."""
+    """One hand, its skin, its camera and its light; any leading dimensions."""
 
     pose: Float[Tensor, "*n p"]
     """PCA coefficients."""
@@ -53,38 +55,39 @@ class Scene(TensorTree):
     focal: Float[Tensor, "*n"]
     """Pixels of the crop."""
     fill: Float[Tensor, "*n"]
-    """Size of the hand over the side of the crop."""
+    """Size of the hand, as a fraction of the crop's side."""
     centre: Float[Tensor, "*n 2"]
-    """Where the middle of the hand appears, as a fraction of the crop's side."""
+    """Image position of the middle of the hand, as a fraction of the crop's side."""
     skin: Float[Tensor, "*n 778 3"]
     """RGB albedo 0..1."""
     light: Float[Tensor, "*n 11"]
     """As in :class:`s2hand.types.HandCode`."""
     wrist_bend: Float[Tensor, "*n 2"]
-    """Flexion and deviation of the hand against its forearm, radians."""
+    """Flexion and deviation between hand and forearm, radians."""
     forearm: Float[Tensor, "*n 3"]
-    """Length in metres (0 = none), where a sleeve begins and how wide it is, both relative."""
+    """Length in metres (0 = none); start of the sleeve as a fraction of the length; width of the
+    sleeve as a multiple of the forearm's."""
     sleeve: Float[Tensor, "*n 3"]
     """RGB of the sleeve."""
 
 
 class SceneSampler:
-    """Draws scenes for one split; the splits share no row of the hand's natural poses.
+    """Samples scenes for one split; the splits share no row of the hand's natural poses.
 
     Raises:
         ValueError: if the split or view is unknown or the hand has no natural poses.
     """
 
-    def __init__(self, hand: NaturalHand, split: Split, view: View) -> None:
+    def __init__(self, hand: NaturalHand, split: Split, view: ViewRange) -> None:
         if split not in SPLITS or view not in ("wide", "narrow"):
             raise ValueError(
-                f"split={split!r}, view={view!r}: the split is one of {', '.join(SPLITS)}, "
-                "the view 'wide' or 'narrow'"
+                f"split={split!r}, view={view!r}: split must be one of {', '.join(SPLITS)}, "
+                "view must be 'wide' or 'narrow'"
             )
         if hand.natural_poses is None:
             raise ValueError(
-                "this hand file has no natural poses (hands_coeffs), which synthetic hands are "
-                "posed by; use one that has them, such as hand=open"
+                "this hand file has no natural poses (hands_coeffs), which synthetic hands need; "
+                "use one that has them, such as hand=open"
             )
         poses = hand.natural_poses.cpu().numpy()
         self.poses = poses[split_rows(len(poses), split)]
@@ -93,7 +96,10 @@ class SceneSampler:
         rest = zero_code(poses.shape[1])
         self._rest_vertices = hand(rest).vertices[0].cpu().numpy()
         albedo = np.tile(_MEAN_SKIN, (len(self._rest_vertices), 1))
-        self._albedo = albedo if hand.albedo is None else hand.albedo.cpu().numpy()
+        if hand.albedo is not None:
+            albedo = hand.albedo.cpu().numpy()
+        # A file may hold values outside 0..1; powers of negative ones are NaN.
+        self._albedo = np.clip(albedo, _DARKEST_SKIN, 1)
 
     def sample(self, rng: np.random.Generator) -> Scene:
         """One scene, without leading dimensions."""
@@ -114,14 +120,14 @@ class SceneSampler:
         return Scene(**{k: torch.as_tensor(v, dtype=torch.float32) for k, v in values.items()})
 
     def pose(self, rng: np.random.Generator) -> np.ndarray:
-        """[p] coefficients: two natural poses, mixed mostly near one of them, and some noise."""
+        """[p] coefficients: a mix of two natural poses, mostly near one, plus noise."""
         first, second = self.poses[rng.integers(len(self.poses), size=2)]
-        share = rng.beta(0.35, 0.35)
+        fraction = rng.beta(0.35, 0.35)
         noise = 0.08 * self.pose_spread * rng.standard_normal(len(first))
-        return 1.1 * (share * first + (1 - share) * second) + noise
+        return 1.1 * (fraction * first + (1 - fraction) * second) + noise
 
     def _skin(self, rng: np.random.Generator) -> np.ndarray:
-        """The file's albedo, made darker or lighter, tinted, and uneven over the hand."""
+        """[778, 3] albedo of the file with random contrast, tone, uneven regions and grain."""
         mean = self._albedo.mean(0)
         contrast = rng.uniform(0.6, 1.7)
         pigment = (1.1 * rng.random() ** 1.7 - 0.1) * np.array([0.75, 1.0, 1.15])
@@ -130,37 +136,39 @@ class SceneSampler:
         regions = np.sin(self._rest_vertices @ waves[0] + waves[1])
         uneven = regions @ (rng.normal(0, 0.03, (4, 1)) + rng.normal(0, 0.01, (4, 3)))
         grain = rng.normal(0, 0.015, (len(uneven), 1))
-        return np.clip(tone * ((self._albedo / mean) ** contrast + uneven + grain), 0.01, 1)
+        return np.clip(
+            tone * ((self._albedo / mean) ** contrast + uneven + grain), _DARKEST_SKIN, 1
+        )
 
     def _forearm(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         length = 0.35 if rng.random() < 0.88 else 0.0
-        sleeve_from = rng.uniform(0.1, 0.6) if rng.random() < 0.4 else 1.0
-        return np.array([length, sleeve_from, rng.uniform(1.08, 1.35)]), palette(rng, 1)[0]
+        sleeve_start = rng.uniform(0.1, 0.6) if rng.random() < 0.4 else 1.0
+        return np.array([length, sleeve_start, rng.uniform(1.08, 1.35)]), palette(rng, 1)[0]
 
 
 def split_rows(rows: int, split: Split) -> np.ndarray:
-    """The rows of ``rows`` that belong to a split: the same on every machine, 80/10/10."""
+    """Rows of a split, 80/10/10 of ``rows``, sorted; the same on every machine."""
     order = np.random.default_rng(0).permutation(rows)
-    ends = np.round(np.cumsum(_SPLIT_SHARES) * rows).astype(int)
+    ends = np.round(np.cumsum(_SPLIT_FRACTIONS) * rows).astype(int)
     return np.sort(np.split(order, ends[:-1])[SPLITS.index(split)])
 
 
-def view_rotation(rng: np.random.Generator, view: View) -> np.ndarray:
+def view_rotation(rng: np.random.Generator, view: ViewRange) -> np.ndarray:
     """[3, 3] rotation from the upright dorsal view.
 
-    ``wide`` sees the hand from all sides: yaw about the hand's axis uniform, pitch and roll normal
-    with 30 and 45 degrees. ``narrow`` stays within 60 degrees of the upright dorsal view.
+    ``wide``: from all sides; yaw about the hand's axis is uniform, pitch and roll are normal with
+    30 and 45 degrees. ``narrow``: within 60 degrees of the upright dorsal view.
     """
     if view == "narrow":
         axis = rng.standard_normal(3)
-        turn = np.pi / 3 * np.cbrt(rng.random()) * axis / np.linalg.norm(axis)
-        return Rotation.from_rotvec(turn).as_matrix()
+        rotvec = np.pi / 3 * np.cbrt(rng.random()) * axis / np.linalg.norm(axis)
+        return Rotation.from_rotvec(rotvec).as_matrix()
     yaw, pitch, roll = rng.uniform(0, 360), *rng.normal(0, (30, 45))
     return Rotation.from_euler("ZXY", [roll, pitch, yaw], degrees=True).as_matrix()
 
 
 def upright_rotation(joints: Float[Tensor, "21 3"]) -> Float[Tensor, "3 3"]:
-    """The rotation that takes a hand with these joints to the upright dorsal view."""
+    """Rotation of a hand with these joints to the upright dorsal view."""
     fingers = joints[9] - joints[0]
     fingers = fingers / fingers.norm()
     thumb_side = joints[5] - joints[17]
