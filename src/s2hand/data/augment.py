@@ -74,6 +74,7 @@ class Augment(nn.Module):
                 "cached features belong to unaugmented images: switch off the augmentation or the "
                 "cache (data.cache_features=false)"
             )
+        # One map for pixels, keypoints and K; (0, 0) marks undetected keypoints and stays.
         affine = self._draw(batch)[:, None]
         detected = (batch.confidence > 0)[..., None]
         moved = transform_points(affine, batch.keypoints)
@@ -84,6 +85,7 @@ class Augment(nn.Module):
 
     def _draw(self, batch: HandBatch) -> Float[Tensor, "b 3 3"]:
         """One random map of crop pixels per clip."""
+        # Four numbers per clip, drawn on the CPU whatever the device.
         K = batch.camera.intrinsics[:, 0]
         angle, scale, shift_x, shift_y = torch.rand(4, len(K)).to(K)
         angle = math.radians(self.rotation_deg) * (2 * angle - 1)
@@ -132,6 +134,7 @@ def warp_clips(
 ) -> Float[Tensor, "b t 3 h h"]:
     """Warp images of any resolution by maps in crop pixels; black outside."""
     b, t, _, height, width = image.shape
+    # The map in image pixels: to the crop, moved there, and back.
     to_image = resize_affine(width / crop_px, height / crop_px).to(affine)
     to_crop = resize_affine(crop_px / width, crop_px / height).to(affine)
     maps = (to_image @ affine @ to_crop)[:, :2].repeat_interleave(t, 0)

@@ -52,6 +52,7 @@ def check_intrinsics(
         row = int(np.argmin(good))
         return row, f"sample {names[row] if names else row}"
 
+    # The form of K first: the other checks need its entries.
     pinhole = np.isfinite(K).all((1, 2)) & (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0)
     pinhole &= (np.abs(K[:, 2] - [0, 0, 1]) < 1e-6).all(-1)
     if not pinhole.all():
@@ -60,6 +61,7 @@ def check_intrinsics(
             f"{source}: K = {K[row].tolist()} of {sample}; "
             "expected pixels [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
         )
+    # Then the size of the focal lengths, which units other than pixels would violate.
     relative = K[:, [0, 1], [0, 1]] / sizes.max(-1, keepdims=True)
     usual = ((relative > MIN_FOCAL) & (relative < MAX_FOCAL)).all(-1)
     if not usual.all():
@@ -68,6 +70,7 @@ def check_intrinsics(
             f"{source}: focal lengths {K[row, 0, 0]:.4g} and {K[row, 1, 1]:.4g} px of {sample} "
             f"on an image of {sizes[row][0]}x{sizes[row][1]} are implausible; is a file damaged?"
         )
+    # Last the principal point, which shows a K of another resolution.
     central = (np.abs(K[:, :2, 2] / sizes - 0.5) <= 0.2).all(-1)
     if not central.all():
         row, sample = first(central)

@@ -55,6 +55,7 @@ def detection_boxes(
     """
     if margin < 1:
         raise ValueError(f"margin={margin}: at least 1 (the bare keypoints), often 1.6 to 1.8")
+    # Weighted mean of the keypoints, then the extent of the pulled ones.
     weight = weights(confidence)[..., None]
     total = weight.sum(1, keepdims=True)
     mean = (weight * keypoints).sum(1, keepdims=True) / np.where(total > 0, total, 1)
@@ -104,6 +105,7 @@ def smooth_boxes(
 
     # Runs are smoothed separately: a gap may be a cut.
     for rows in runs:
+        # Smooth centres, not corners: sides are smoothed differently.
         side = boxes[rows, 2]
         x, y = (average(boxes[rows, i] + side / 2, trust[rows]) for i in (0, 1))
         widest = sliding_window_view(np.pad(side, reach, mode="edge"), 2 * reach + 1).max(-1)
@@ -138,6 +140,7 @@ def crop_image(
     if not _plausible(box[None], np.array([image.size]))[0]:
         raise ValueError(f"box {box.tolist()} (left, top, side) misses its image of {image.size}")
     left, top, side = (float(value) for value in box)
+    # Cut at whole pixels with a border, then resample the box within.
     border = math.ceil(side / size_px) + 1  # the filter's reach: beyond the image it must see black
     x, y = math.floor(left) - border, math.floor(top) - border
     reach = math.ceil(side) + 2 * border + 1

@@ -203,5 +203,6 @@ def _checked(weights: Mapping[str, int], parts: Mapping[str, Any]) -> list[int]:
                 f"data.weights.{name}={weight}: a weight is a whole number of batches, at least 1 "
                 "(1 and 2 mean a third and two thirds); to train without a part, leave it out"
             )
+    # (2, 4) is the same mix as (1, 2), in a shorter round.
     divisor = math.gcd(*weights.values())
     return [weights[name] // divisor for name in parts]

@@ -91,6 +91,7 @@ class HandDataModule(pl.LightningDataModule):
         if self.serves_features:
             trainer.strategy.model_to_device()
         for split in splits.get(str(trainer.state.fn and trainer.state.fn.value), ()):
+            # A run without validation needs no validation cache.
             skipped = split == "val" and trainer.limit_val_batches == 0
             if self.makers[split] is not None and not skipped:
                 self.make_split(split)
@@ -125,6 +126,7 @@ class HandDataModule(pl.LightningDataModule):
         sampler = ShuffleSampler(
             length, self.batch_size, seen, self.seed, processes, rank, groups=groups
         )
+        # A dataset smaller than a batch gives one incomplete batch instead of none.
         few = len(sampler) < self.batch_size
         if few:
             _log.warning("%d samples are fewer than one batch of %d", length, self.batch_size)

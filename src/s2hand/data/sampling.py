@@ -50,6 +50,7 @@ class ShuffleSampler(DistributedSampler[int]):
         self.batches = max(self.num_samples // batch_size, 1)
 
     def __iter__(self) -> Iterator[int]:
+        # The number of batches seen gives the epoch and the position in it.
         epoch, done = divmod(self.seen(), self.batches)
         rng = np.random.default_rng([self.seed, epoch])
         groups = self.groups
@@ -115,5 +116,6 @@ def round_robin(weights: Sequence[int]) -> tuple[int, ...]:
     >>> round_robin((1, 2))
     (1, 0, 1)
     """
+    # Slot k of position i belongs at the fraction (k + 1/2) / w of the round.
     places = [((k + 0.5) / w, i) for i, w in enumerate(weights) for k in range(w)]
     return tuple(i for _, i in sorted(places))

@@ -35,6 +35,7 @@ class WindowedDataset(Dataset[HandBatch]):
                 "window=image and leave the temporal terms out of `loss`, or for one part of "
                 "data=mixed data.parts.<name>.data.window=null"
             )
+        # Sampling is balanced over recordings, so each window needs its number.
         names = [dataset.recording(int(first)) for first in self.frames[:, 0]]
         self.recordings = np.unique(names, return_inverse=True)[1]
 

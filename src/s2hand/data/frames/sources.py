@@ -128,6 +128,7 @@ class Video:
                 f"{self.path} has {len(scan.times)} frames, {found.source} only {len(found)}: run "
                 "the detector on every frame; a frame without a hand needs confidence 0"
             )
+        # More rows than frames: find those that certainly belong to the readable frames.
         readable = scan.first_of(len(found))
         if readable is None:
             raise ValueError(

@@ -73,6 +73,7 @@ class FeatureDataset(WrappedDataset):
         self.dataset.prepare()
         if self._extract is None:
             return
+        # The first frame gives the shapes of the maps.
         first = self._extract(self.dataset[0].image)
         self._layout = {str(i): ("<f2", tuple(m.shape[1:])) for i, m in enumerate(first)}
         if not self.folder.is_dir():

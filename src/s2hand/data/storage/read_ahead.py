@@ -28,6 +28,7 @@ def read_ahead(
     An error of ``read`` is raised at the position of its chunk. Then, and when the caller stops
     early (``close``, Ctrl-C), the remaining sources are not read.
     """
+    # Small lists make small chunks, so that all threads have work.
     size = min(max(len(sources) // (4 * threads), 1), MAX_CHUNK)
     stopped = Event()
     pending: deque[Future[list[Content]]] = deque()
