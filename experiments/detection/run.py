@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import read_detections, write_detections
-from s2hand.detect.confidence import confident
+from s2hand.detect.confidence import with_confidence
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.detect.model import find_model
@@ -55,7 +55,7 @@ def judge(
             if not hands:
                 missed += 1
                 continue
-            hand, size = confident(picture, hands[0], find), hand_size(truth)
+            hand, size = with_confidence(picture, hands[0], find), hand_size(truth)
             for name, points in (("error", hand), ("error_single", hands[0])):
                 errors = np.linalg.norm(points.keypoints - truth, axis=-1) / size
                 found[name].append(errors.tolist())

@@ -16,20 +16,20 @@ from jaxtyping import Float
 
 from s2hand.data.detections.base import Detections
 from s2hand.data.detections.files import read_detections
-from s2hand.detect.confidence import VIEWS, View, agreement, found_again, inside
+from s2hand.detect.confidence import PICTURE_CHANGES, PictureChange, agreement, detect_again, inside
 from s2hand.detect.hands import hand_size
 from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.detect.model import find_model
 from s2hand.files.json import write_json
 
-MORE = (View(12, 1.05, False), View(-18, 1.1, True), View(8, 0.8, False))
+MORE = (PictureChange(12, 1.05, False), PictureChange(-18, 1.1, True), PictureChange(8, 0.8, False))
 """Views besides the package's five, in the same ranges of angle and scale."""
 COUNTS = (3, 5, 8)
 
 
 def measure(video: Path, reference: Detections) -> list[dict[str, float]]:
     """A row for each number of views, on the same occluded frames; n views are the first n of 8."""
-    views = VIEWS + MORE
+    views = PICTURE_CHANGES + MORE
     error: dict[int, list[Float[np.ndarray, " 21"]]] = {count: [] for count in COUNTS}
     confidence: dict[int, list[Float[np.ndarray, " 21"]]] = {count: [] for count in COUNTS}
     covered, seconds = [], 0.0
@@ -39,7 +39,7 @@ def measure(video: Path, reference: Detections) -> list[dict[str, float]]:
             if not hands:
                 continue
             begin = time.perf_counter()
-            again = found_again(picture, hands[0].keypoints, find, views)
+            again = detect_again(picture, hands[0].keypoints, find, views)
             seconds += time.perf_counter() - begin
             covered.append(hidden)
             for count in COUNTS:

@@ -73,7 +73,7 @@ def test_a_painted_dot_follows_its_keypoint(px: int) -> None:
         np.testing.assert_allclose(seen, expected, atol=0.15)
 
 
-def test_about_the_principal_point_is_a_turn_of_the_camera() -> None:
+def test_about_the_principal_point_is_a_rotation_of_the_camera() -> None:
     # An ordinary camera: square pixels without skew, the same over a clip.
     batch = batch_of(4, 1)
     K = torch.tensor([[500.0, 0, 90], [0, 500, 130], [0, 0, 1]]).repeat(4, 1, 1, 1)
@@ -178,7 +178,7 @@ def test_bad_options_are_refused(options: dict) -> None:
         Augment(**options)
 
 
-def test_equal_confidence_forgets_how_sure_the_detector_was_in_training_only() -> None:
+def test_equal_confidence_applies_in_training_only() -> None:
     batch = batch_of(px=8)
     batch.confidence[0, 0, :3] = torch.tensor([0.0, 0.2, 0.9])
     equal = EqualConfidence()

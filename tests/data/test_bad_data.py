@@ -1,4 +1,4 @@
-"""What is wrong with real files, and what every licensed dataset does about it.
+"""Defects of real files, and how every licensed dataset handles them.
 
 Each test is a row of the list that the loaders keep to: validate when the dataset is opened, count
 by reason, never replace a sample silently; training drops, evaluation keeps every frame or refuses.
@@ -36,9 +36,9 @@ from s2hand.data.recorded.ho3d import Ho3dDataset
 from s2hand.geometry.camera import transform_points
 
 HAND = 60.0 + 45 * np.array([[i % 5 / 4, i // 5 / 4] for i in range(21)])
-"""[21, 2] pixels that lie in the images of every dataset: a grid, row by row."""
+"""[21, 2] pixels inside the images of every dataset: a grid, row by row."""
 INNER = 7
-"""No point of the grid's border: without it the box is the same."""
+"""A point inside the grid, so without it the box is the same."""
 CROPPED = [name for name in FORMATS if name != "freihand"]
 """FreiHAND's images are crops already."""
 REMEDY = "fetch it again, or leave it out (skip)"
@@ -54,7 +54,7 @@ every = pytest.mark.parametrize("read", FORMATS, indirect=True)
 
 
 def frames_of(read: Read) -> list[str]:
-    """What a file of detections has to call the frames, in order."""
+    """The frames' names in a file of detections, in order."""
     dataset = FORMATS[read.name].read(read.root, NOT_YET)
     return [dataset.detection_name(i) for i in range(len(dataset))]
 
@@ -78,7 +78,7 @@ def opened(
 
 
 def affine_of(dataset: HandDataset, points: Float[np.ndarray, "21 2"]) -> Float[np.ndarray, "2 3"]:
-    """The map from pixels of the image to those of the crop that the keypoints of frame 0 tell."""
+    """The map from image to crop pixels, computed from the keypoints of frame 0."""
     known = np.concatenate([points, np.ones((21, 1))], -1)
     seen = dataset[0].keypoints[0].double().numpy()
     solved, residual, _, _ = np.linalg.lstsq(known, seen, rcond=None)
@@ -223,7 +223,7 @@ def test_images_can_be_skipped(read: Read, tmp_path: Path) -> None:
 
 
 def copied(read: Read, tmp_path: Path) -> tuple[HandDataset, Path]:
-    """A copy to spoil, opened, and the file of its first image."""
+    """A copy to damage, opened, and the file of its first image."""
     root = Path(shutil.copytree(read.root, tmp_path / "copy"))
     dataset = FORMATS[read.name].read(root, root / read.detections.relative_to(read.root))
     path: Path = dataset.path(0)
@@ -232,21 +232,21 @@ def copied(read: Read, tmp_path: Path) -> tuple[HandDataset, Path]:
 
 @every
 def test_images_of_another_size_than_k_s_are_refused(read: Read, tmp_path: Path) -> None:
-    """Row 8: labels and K are those of the published images; both sizes are reported."""
+    """Row 8: labels and K are those of the published images; the message has both sizes."""
     dataset, path = copied(read, tmp_path)
     image = read_image(path)
     image.resize((image.width // 2, image.height // 2)).save(path)
-    said = (
+    message = (
         f"{path} is {image.width // 2}x{image.height // 2}; K and "
         f"(labels|detections) belong to the published {image.width}x{image.height} images"
     )
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         dataset[0]
 
 
 @every
 def test_detections_of_resized_images_are_rescaled(read: Read, tmp_path: Path) -> None:
-    """Row 8: a file that says which size its pixels are of."""
+    """Row 8: a file with the image size of its pixels."""
     names, values = frames_of(read), rows(len(frames_of(read)))
     sizes = [read_image(path).size for path in paths_of(read)]
     if len(set(sizes)) > 1:
@@ -331,8 +331,8 @@ def test_labels_behind_the_camera_are_refused(read: Read, tmp_path: Path) -> Non
     root = Path(shutil.copytree(read.root, tmp_path / "copy"))
     damage, where = TURNED[read.name]
     damage(read, root)
-    said = "" if read.name == "stb" else r": z = -0\.\d+ m .*OpenGL axes given as OpenCV"
-    with pytest.raises(ValueError, match=where + said):
+    message = "" if read.name == "stb" else r": z = -0\.\d+ m .*OpenGL axes given as OpenCV"
+    with pytest.raises(ValueError, match=where + message):
         FORMATS[read.name].read(root, root / read.detections.relative_to(read.root))
 
 
@@ -359,12 +359,12 @@ LENGTHS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
         r"image .* array of size 41 into shape \(42,\)",
     ),
 }  # fmt: skip
-"""A file, what is taken out of it, and what is said of it, with both lengths. STB's labels and
+"""A file, the change that shortens it, and the message with both lengths. STB's labels and
 images are in test_stb.py; DexYCB, RHD and YouTube have no two lists that could differ."""
 
 
 def truth_of_ho3d(root: Path, _: Path) -> HandDataset:
-    """Its evaluation with the labels that were published later."""
+    """HO-3D's evaluation set with its labels, which were published later."""
     return Ho3dDataset(root, None, "evaluation", labels=True)
 
 

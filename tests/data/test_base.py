@@ -22,7 +22,7 @@ class Three(HandDataset):
         return "k"
 
 
-def test_without_sequences_every_frame_stands_alone():
+def test_without_sequences_every_frame_is_a_segment():
     assert [list(run) for run in Three().segments()] == [[0], [1], [2]]
     assert Three().prepare() is None
 

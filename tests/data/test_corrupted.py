@@ -1,4 +1,4 @@
-"""Worse detections: the same on every visit, nested over levels, nothing else touched."""
+"""Corrupted detections: the same on every visit, nested over levels; the rest stays."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FRAMES = 40
 
 
 class Detected(PlainFrames):
-    """Frames whose keypoint 5 was not detected; what stands in its place means nothing."""
+    """Frames whose keypoint 5 was not detected; its value is meaningless."""
 
     def __getitem__(self, index: int) -> HandBatch:
-        """A frame with labels and detections of its own."""
+        """A frame with its labels and detections."""
         generator = torch.Generator().manual_seed(index)
         frame = super().__getitem__(index)
         confidence = torch.rand(1, 21, generator=generator) * 0.9 + 0.1
@@ -45,7 +45,7 @@ def test_level_zero_is_the_dataset_itself() -> None:
     assert torch.equal(corrupted.confidence, plain.confidence)
 
 
-def test_a_frame_meets_the_same_in_any_order_and_process() -> None:
+def test_a_frame_is_corrupted_equally_in_any_order_and_process() -> None:
     first = every(CorruptedDetections(frames, noise_px=3, drop=0.4))
     again = CorruptedDetections(frames, noise_px=3, drop=0.4)
     for index in (17, 3, 17, 39):
@@ -62,7 +62,7 @@ def test_frames_and_seeds_differ() -> None:
     assert not torch.allclose(one, two, atol=0.1)
 
 
-def test_noise_has_the_asked_size_and_confidences_stay() -> None:
+def test_noise_has_the_given_size_and_confidences_stay() -> None:
     plain, corrupted = every(frames()), every(CorruptedDetections(frames, noise_px=4))
     found = plain.confidence > 0
     moved = (corrupted.keypoints - plain.keypoints)[found]

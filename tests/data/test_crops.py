@@ -1,4 +1,4 @@
-"""Where crops lie, how they move, and that pixels and keypoints move alike."""
+"""Boxes of crops, their smoothing, and that pixels and keypoints move together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def centres(boxes: np.ndarray) -> np.ndarray:
 class TestBoxes:
     def test_square_around_the_extent(self) -> None:
         boxes = detection_boxes(spread((100, 50), (200, 90)), np.ones((1, 21)), margin=1.5)
-        # Extent 100 x 40, so side 150 around (150, 70); edges lie half a pixel before centres.
+        # Extent 100 x 40, so side 150 around (150, 70); edges are half a pixel before centres.
         np.testing.assert_allclose(boxes, [[150.5 - 75, 70.5 - 75, 150]])
 
     @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
@@ -50,7 +50,7 @@ class TestBoxes:
         keypoints, confidence = spread((100, 50), (200, 50)), np.ones((1, 21))
         confidence[0, 1] = 0.25
         # Weight 1/2 against 20 full ones at x = 100: mean 100 + 50 / 20.5, the doubtful one at
-        # half the way from there to 200.
+        # half of the distance from there to 200.
         mean = 100 + 50 / 20.5
         expected = 2 * ((mean + 200) / 2 - 100)
         boxes = detection_boxes(keypoints, confidence, margin=2)
@@ -101,7 +101,7 @@ class TestSmoothing:
         smooth = smooth_boxes(boxes, np.ones(40), self.whole, 2)
         np.testing.assert_allclose(smooth[6:-6], boxes[6:-6], atol=1e-9)
 
-    def test_no_crop_gets_smaller_than_its_hand_asks_for(self) -> None:
+    def test_no_crop_is_smaller_than_its_hand_needs(self) -> None:
         smooth = smooth_boxes(self.jumpy, self.weights, self.whole, 3)
         assert (smooth[:, 2] >= self.jumpy[:, 2] - 1e-9).all()
 
@@ -181,14 +181,14 @@ class TestPixels:
         assert crop[66:].max() == 0
         assert crop[26:64, 26:74].min() == 200
 
-    def test_what_lies_around_a_box_is_seen_by_the_filter(self) -> None:
+    def test_the_filter_reads_pixels_around_the_box(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (120, 120, 3)).astype(np.uint8)
         image = Image.fromarray(pixels)
         whole = crop_image(image, np.array([0.0, 0.0, 120.0]), 60)
         part = crop_image(image, np.array([20.0, 20.0, 80.0]), 40)
         np.testing.assert_array_equal(part, whole[10:50, 10:50])
 
-    def test_the_whole_image_stays_itself(self) -> None:
+    def test_the_whole_image_is_unchanged(self) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
         crop = crop_image(Image.fromarray(pixels), np.array([0.0, 0.0, 64.0]), 64)
         np.testing.assert_array_equal(crop, pixels)
@@ -198,8 +198,8 @@ class TestPixels:
             crop_image(Image.new("RGB", (100, 80)), np.array([200.0, 0.0, 50.0]), 64)
 
 
-def test_doubtful_keypoints_alone_still_say_how_large_the_hand_is() -> None:
-    """Where nothing is sure the box is that of sure keypoints; where some are, theirs."""
+def test_doubtful_keypoints_alone_still_give_the_size_of_the_hand() -> None:
+    """If all keypoints are doubtful the box is as if none were, else confident ones count."""
     uv = np.random.default_rng(0).uniform(20, 200, (1, 21, 2))
     uv[0, :5] = uv[0, :5] / 10 + 100
     sure = detection_boxes(uv, np.full((1, 21), 0.9), 1.7)

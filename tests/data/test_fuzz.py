@@ -1,12 +1,12 @@
 """Random damage to every dataset's files: an error that names a path, or a counted, missing frame.
 
 One case damages one file (cuts it short, flips bytes, deletes it, swaps it with another of its
-kind), opens the dataset and reads every frame. Its detections know the pictures by their checksums,
-as those of ``s2hand-detect --dataset`` do. What no parser and no plausibility can tell from the
-truth (labels of the frame beside it) has to be told where the dataset's checksums are written down:
-such a case is opened again with ``SHA256SUMS`` of the undamaged files.
-What fails says ``dataset-seed``; to see one case again:
-``pytest "tests/data/test_fuzz.py::test_damage_is_told[dataset-seed]"``.
+kind), opens the dataset and reads every frame. Its detections have checksums of the pictures,
+like those of ``s2hand-detect --dataset``. Damage that no parser and no plausibility check can find
+(such as labels of the next frame) must be found with the checksums of the dataset's files: such a
+case is opened again with ``SHA256SUMS`` of the undamaged files.
+A failure prints ``dataset-seed``; to repeat one case:
+``pytest "tests/data/test_fuzz.py::test_damage_is_reported[dataset-seed]"``.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from s2hand.data.detections.files import write_detections
 from s2hand.files.checksums import SUMS
 
 CASES = 63
-"""Of each dataset: 504 in all."""
+"""Per dataset: 504 in total."""
 IMAGES = (".jpg", ".png")
 NAMED = "the damaged file is named"
-TOLD = (NAMED, "a path is named", "as before", "counted")
+REPORTED = (NAMED, "a path is named", "as before", "counted")
 UNNOTICED = ("flip", "swap")
-"""Damage that may look like data, and so needs checksums. Cut and deleted files never may."""
+"""Damage that may look like data, and so needs checksums; cut and deleted files never do."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """An undamaged dataset: where it lies, what is read from it, and its checksums."""
+    """An undamaged dataset: its folder, its samples, and its checksums."""
 
     top: Path
-    """The folder that holds all of it."""
+    """The folder of all its files."""
     root: Path
-    """Below ``top``, as ``detections`` is."""
+    """Below ``top``, like ``detections``."""
     detections: Path
     samples: dict[str, Any]
     reasons: dict[str, int]
@@ -118,7 +118,7 @@ def damage(path: Path, twin: Path | None, how: str, rng: np.random.Generator) ->
 
 
 def outcome(name: str, before: Tree, copy: Path, paths: list[Path]) -> str:
-    """What opening and reading a damaged copy comes to."""
+    """The outcome of opening and reading a damaged copy."""
     try:
         dataset = FORMATS[name].read(copy / before.root, copy / before.detections)
         after = samples(dataset)
@@ -143,7 +143,7 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "seed"), list(cases()))
-def test_damage_is_told(
+def test_damage_is_reported(
     name: str, seed: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -152,7 +152,7 @@ def test_damage_is_told(
     copy = shutil.copytree(before.top, tmp_path / "damaged")
     rng = np.random.default_rng(seed)
     files = sorted(path for path in copy.rglob("*") if path.is_file())
-    # Files of labels and lists are few beside the images, and do more harm.
+    # Damaged labels and lists do more harm, and images would outnumber them.
     others = [path for path in files if path.suffix not in IMAGES]
     chosen = files if seed % 3 == 0 else others
     path = chosen[int(rng.integers(len(chosen)))]
@@ -162,10 +162,12 @@ def test_damage_is_told(
     damage(path, twin, how, rng)
     what = f"{how} {path.relative_to(copy)}"
     touched = [path] if twin is None or how != "swap" else [path, twin]
-    told = outcome(name, before, copy, touched)
-    assert told in TOLD or (told.startswith("silent") and how in UNNOTICED), f"{what}: {told}"
-    if told.startswith("silent"):
-        # Another folder: lists of checksums are looked for once in a process.
+    result = outcome(name, before, copy, touched)
+    assert result in REPORTED or (result.startswith("silent") and how in UNNOTICED), (
+        f"{what}: {result}"
+    )
+    if result.startswith("silent"):
+        # Another folder: lists of checksums are searched once per process.
         listed = shutil.copytree(copy, tmp_path / "listed")
         (listed / SUMS).write_text(before.sums)
         touched = [listed / file.relative_to(copy) for file in touched]

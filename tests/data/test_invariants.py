@@ -1,4 +1,4 @@
-"""What holds for every dataset, whatever its files: cameras, keypoints, joints, windows, keys."""
+"""Invariants of every dataset: cameras, keypoints, joints, windows, keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from s2hand.window import Window
 PROJECTED_PX = 1e-3
 REGRESSED_M = 1e-4
 GUESSED = {"stb": [0]}
-"""Joints that the labels do not hold: STB's wrist is made up from the palm."""
+"""Joints without label: STB's wrist is extrapolated from the palm."""
 EXACT = [name for name in ALL if name not in ("youtube", "frames", "synthetic")]
 """Labelled, and detected where the joints are; the detector of synthetic hands errs on purpose."""
 MESHES = ["freihand", "ho3d", "ho3d_v3", "dexycb", "hanco", "synthetic"]
@@ -54,7 +54,7 @@ def all_frames(dataset: HandDataset) -> HandBatch:
 
 
 def check_projection(batch: HandBatch, name: str) -> None:
-    """The labelled joints, through K, fall on what was detected of them."""
+    """The labelled joints, through K, coincide with their detections."""
     assert batch.labels is not None
     off = project(batch.labels.joints, batch.camera.intrinsics) - batch.keypoints
     seen = (batch.confidence > 0) & batch.labels.joints.isfinite().all(-1)
@@ -70,7 +70,7 @@ def test_joints_fall_on_their_keypoints_in_every_crop(read: Read) -> None:
 
 @pytest.mark.parametrize("read", EXACT, indirect=True)
 @pytest.mark.parametrize("about", ["centre", "principal"])
-def test_so_they_do_however_the_crop_is_turned_scaled_and_moved(read: Read, about: str) -> None:
+def test_so_they_do_in_a_rotated_scaled_and_moved_crop(read: Read, about: str) -> None:
     augment = Augment(180, (0.6, 1.4), centre_px=30, colour=0.3, about=about)
     for seed in range(4):
         torch.manual_seed(seed)
@@ -120,7 +120,7 @@ def joints_on(
 
 
 def off_labels(read: Read, convention: str) -> float:
-    """How far the labelled joints lie from those of their meshes at most, metres."""
+    """Largest distance of the labelled joints from those of their meshes, metres."""
     worst = 0.0
     for index in range(len(read.dataset)):
         labels = read.dataset.labels_of(index)
@@ -132,9 +132,9 @@ def off_labels(read: Read, convention: str) -> float:
 
 @pytest.mark.parametrize("read", MESHES, indirect=True)
 def test_joints_are_their_mesh_s_under_the_dataset_s_convention_alone(read: Read) -> None:
-    own = read.dataset.convention or "freihand"  # that of the hand which is rendered
-    assert off_labels(read, own) <= REGRESSED_M
-    for other in set(JOINT_CONVENTIONS) - {own}:
+    convention = read.dataset.convention or "freihand"  # the one of the rendered hand
+    assert off_labels(read, convention) <= REGRESSED_M
+    for other in set(JOINT_CONVENTIONS) - {convention}:
         assert off_labels(read, other) > REGRESSED_M, f"{other} fits, too: nothing is tested"
 
 
@@ -231,12 +231,12 @@ SHORTER: dict[str, tuple[str, Shrink]] = {
         ),
     ),
 }
-"""What makes of a tree one of fewer frames, and the names of those that are left."""
+"""The change that removes frames from a tree, and the names of the others."""
 
 
 @pytest.mark.parametrize("read", FORMATS, indirect=True)
 def test_lengths_come_from_the_files(read: Read, tmp_path: Path) -> None:
-    """A tree of other counts opens, with the frames that it has and no others."""
+    """A tree of other counts opens, with the frames that it has only."""
     root = Path(shutil.copytree(read.root, tmp_path / "copy"))
     left, shrink = SHORTER[read.name]
     shrink(read, root)

@@ -1,4 +1,4 @@
-"""Several datasets in one run: whose batch is next, with which samples, joints and losses."""
+"""Several datasets in one run: the order of batches, their samples, joints and losses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from s2hand.data.mixed import MixedDataModule, MixedLoader
 from s2hand.data.module import HandDataModule
 from s2hand.data.recorded.freihand import FreiHandDataset
 from s2hand.data.recorded.ho3d import Ho3dDataset
-from s2hand.data.sampling import turns
+from s2hand.data.sampling import round_robin
 from s2hand.hand.mano import ManoHead
 from s2hand.loss.shape import ScalePrior
 from s2hand.types import HandBatch, Prediction
 
 SIZES = {"a": (10, 8, 2), "b": (23, 12, 3), "c": (9, 16, 4)}
-"""Parts by name: frames, pixels (by which a batch tells whose it is), batch size."""
+"""Parts by name: frames, pixels (which identify the part of a batch), batch size."""
 WEIGHTS = {"a": 1, "b": 3, "c": 2}
 
 
@@ -52,12 +52,12 @@ class Run:
 
     def __init__(self, seen: int = 0, processes: int = 1, rank: int = 0, workers: int = 0) -> None:
         self.seen = seen
-        order = turns(list(WEIGHTS.values()))
+        order = round_robin(list(WEIGHTS.values()))
         parts = modules(num_workers=workers)
         self.loader = MixedLoader(parts, order, lambda: self.seen, processes, rank)
 
     def take(self, count: int) -> list[tuple[str, tuple[int, ...]]]:
-        """The next batches: whose, and which samples. Counts what was seen behind the loader."""
+        """The next batches: their parts and samples. Counts the batches seen."""
         by_px = {px: name for name, (_, px, _) in SIZES.items()}
         found: list[tuple[str, tuple[int, ...]]] = []
         while len(found) < count:
@@ -69,13 +69,13 @@ class Run:
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 50))
 def test_every_round_holds_each_part_as_often_as_it_weighs(weights: list[int], first: int) -> None:
-    order = turns(weights) * 52
+    order = round_robin(weights) * 52
     window = order[first : first + sum(weights)]
     assert Counter(window) == dict(enumerate(weights))
-    assert turns((1, 2)) == (1, 0, 1)
+    assert round_robin((1, 2)) == (1, 0, 1)
 
 
-def test_every_block_of_a_run_holds_the_shares_across_epochs() -> None:
+def test_every_block_of_a_run_holds_the_fractions_across_epochs() -> None:
     run = Run()
     epoch = len(run.loader)
     assert epoch == 12  # 5 + 7 + 2 batches in whole rounds of 6
@@ -98,13 +98,13 @@ def test_each_part_shows_every_sample_before_one_again() -> None:
 def test_the_order_is_a_function_of_the_seed() -> None:
     assert Run().take(30) == Run().take(30)
     parts = modules(seed=1)
-    other = MixedLoader(parts, turns(list(WEIGHTS.values())), lambda: 0)
+    other = MixedLoader(parts, round_robin(list(WEIGHTS.values())), lambda: 0)
     first = next(iter(other)).index[:, 0].tolist()
     assert first != list(Run().take(1)[0][1])
 
 
 @given(st.integers(0, 40))
-def test_entering_anywhere_goes_on_as_if_never_stopped(first: int) -> None:
+def test_resuming_anywhere_continues_as_if_never_stopped(first: int) -> None:
     assert Run(seen=first).take(8) == Run().take(first + 8)[first:]
 
 
@@ -149,7 +149,7 @@ def test_features_are_served_by_the_parts_that_cache_them(caches: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        ({"a": 1, "b": 3}, {}, r"weights are of \['a', 'b'\], data\.parts are .*give each part"),
+        ({"a": 1, "b": 3}, {}, r"weights name \['a', 'b'\], data\.parts are .*give each part"),
         ({**WEIGHTS, "d": 1}, {}, r"'d'\], data\.parts are \['a', 'b', 'c'\]"),
         ({**WEIGHTS, "b": 0}, {}, r"weights\.b=0: a weight is a whole .* leave it out"),
         ({**WEIGHTS, "b": 0.5}, {}, r"weights\.b=0\.5: a weight is a whole number"),
@@ -165,7 +165,7 @@ def test_what_cannot_be_mixed_names_the_remedy(
         mixed(weights, **options)
 
 
-def test_parts_that_are_none_name_the_remedy() -> None:
+def test_parts_that_are_not_datamodules_name_the_remedy() -> None:
     module = modules()["a"]
     for part in ({"data": module, "weight": 2}, {"dataset": {}}, {"data": None}):
         with pytest.raises(ValueError, match=r"data\.parts\.a holds .*\+data@data\.parts\.a="):
@@ -195,7 +195,7 @@ def test_a_perfect_hand_has_no_error_in_any_convention() -> None:
 
 
 def test_the_scale_term_measures_one_bone_in_every_convention() -> None:
-    """Its target is stated for the hand's own joints; the chain's bone is another."""
+    """Its target is defined for the hand's joints; the chain's bone is another."""
     head, code = ManoHead(), varied_code(1)
     measure, values = ScalePrior(0.02, head), []
     for name in (None, "freihand", "ho3d"):

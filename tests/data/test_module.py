@@ -1,4 +1,4 @@
-"""The datamodule: which samples, in which batches, in which order."""
+"""The datamodule: the samples of its batches, and their order."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_workers_load_the_same_batches(caches) -> None:
     assert first(1).index.tolist() == first(0).index.tolist()
 
 
-def test_a_restored_run_goes_on_behind_what_it_has_seen() -> None:
+def test_a_restored_run_resumes_after_the_last_batch() -> None:
     whole = HandDataModule(train=PlainFrames, batch_size=3)
     assert whole.state_dict() == {"seen": 0}
     expected = indices(whole.train_dataloader())

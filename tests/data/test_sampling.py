@@ -1,4 +1,4 @@
-"""The order of samples: a function of the seed and of how many batches were seen."""
+"""The order of samples: a function of the seed and of the number of batches seen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ runs = st.builds(
 
 
 @given(run=runs, first=st.integers(0, 30))
-def test_entering_anywhere_goes_on_as_if_never_stopped(run: Run, first: int) -> None:
+def test_resuming_anywhere_continues_as_if_never_stopped(run: Run, first: int) -> None:
     assert run.batches(first, 10) == [run.batches(0, first + 10)[0][first:]]
 
 
@@ -79,7 +79,7 @@ def test_epochs_and_seeds_differ_and_do_not_repeat_each_other() -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6), seed=st.integers(0, 9))
-def test_every_group_has_an_equal_share(sizes: list[int], seed: int) -> None:
+def test_every_group_has_an_equal_fraction(sizes: list[int], seed: int) -> None:
     groups = np.repeat(np.arange(len(sizes)), sizes)
     order = balanced_order(np.random.default_rng(seed), groups)
     assert len(order) == len(groups)

@@ -1,4 +1,4 @@
-"""Detection on published datasets: they join what is written. A stand-in detects."""
+"""Detection on published datasets: they join the file written. A fake detector is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACE = {"left": np.array([40.0, 60]), "right": np.array([120.0, 90])}
 
 
 class Detector:
-    """Finds a right and a left hand at known places in every picture, or what it is told."""
+    """Finds a right and a left hand at known places in every picture, or the given ones."""
 
     def __init__(self) -> None:
         self.pictures = 0
@@ -64,7 +64,7 @@ def test_what_is_written_is_what_the_dataset_joins(
     assert main(["--dataset", name, str(root), "-o", str(out), "--split", "train"]) == 0
     dataset = FORMATS[name].make(root, out, split="train")
     assert f"a hand in {len(dataset)} of {len(dataset)} frames" in capsys.readouterr().out
-    # Labelled hands alone can be dropped for their label; here nobody asked for labels.
+    # Only labelled frames can be dropped for a label; here no labels are read.
     assert len(dataset) == sum(map(len, wanted_hands(name, root, ["train"], {}).values()))
     found = read_detections(out)
     for i in range(len(dataset)):
@@ -89,9 +89,9 @@ def test_pictures_that_changed_places_since_are_refused(
         dataset[0]
     capsys.readouterr()
     assert check(["check", name, str(root), "--detections", str(out)]) == 1
-    told = capsys.readouterr().out
-    assert str(first) in told
-    assert str(other) in told
+    output = capsys.readouterr().out
+    assert str(first) in output
+    assert str(other) in output
 
 
 def test_a_hand_taken_for_the_other_one_is_the_one_that_is_there(
@@ -117,7 +117,7 @@ def test_but_not_where_both_are_wanted(tmp_path: Path, detector: Detector) -> No
         pytest.fail("the fixture has no picture of two hands")
 
 
-def test_it_goes_on_where_it_was_stopped(
+def test_it_resumes_where_it_was_stopped(
     tmp_path: Path,
     detector: Detector,
     caplog: pytest.LogCaptureFixture,
@@ -129,21 +129,21 @@ def test_it_goes_on_where_it_was_stopped(
     assert main(command) == 130
     assert "the same command resumes" in capsys.readouterr().err
     assert not out.exists()
-    notes = next(tmp_path.glob(".found.json.*.lines"))
-    with notes.open("a") as file:
+    journal = next(tmp_path.glob(".found.json.*.lines"))
+    with journal.open("a") as file:
         file.write('{"cut sh')
     detector.stop_after, detector.pictures = 2, 0
-    assert main(command) == 130  # what was cut short does not spoil what comes after it
+    assert main(command) == 130  # an incomplete line does not damage the next one
     detector.stop_after, detector.pictures = None, 0
     with caplog.at_level(logging.WARNING):
         assert main(command) == 0
     total = len(read_detections(out))
     assert detector.pictures == total - 7
-    assert f"7 of {total} hands were looked for before" in caplog.text
-    assert not notes.exists()
+    assert f"7 of {total} hands were searched before" in caplog.text
+    assert not journal.exists()
     before = out.read_bytes()
     detector.pictures = 0
-    assert main(command) == 0  # whoever asks again gets all of it anew, and the same
+    assert main(command) == 0  # a complete run starts over, with the same result
     assert (detector.pictures, out.read_bytes()) == (total, before)
 
 
@@ -174,7 +174,7 @@ def test_an_unreadable_picture_is_named_and_has_no_hand(
     ]
 
 
-def test_an_unknown_dataset_is_refused_with_those_there_are(
+def test_an_unknown_dataset_is_refused_with_the_known_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -185,9 +185,9 @@ def test_an_unknown_dataset_is_refused_with_those_there_are(
 def test_options_are_those_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--dataset", "stb", "--help"])
-    told = capsys.readouterr().out
-    assert "--cameras" in told
-    assert "--labels" not in told
+    output = capsys.readouterr().out
+    assert "--cameras" in output
+    assert "--labels" not in output
 
 
 def test_several_splits_in_one_file(tmp_path: Path, detector: Detector) -> None:
@@ -200,7 +200,7 @@ def test_several_splits_in_one_file(tmp_path: Path, detector: Detector) -> None:
     assert len(read_detections(out)) == sum(sizes)
 
 
-def test_but_not_of_splits_that_name_their_frames_alike(
+def test_splits_that_share_frame_names_are_refused(
     tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = FIXTURES["freihand"].write(tmp_path / "tree").root
@@ -210,22 +210,22 @@ def test_but_not_of_splits_that_name_their_frames_alike(
     assert detector.pictures == 0
 
 
-def test_damaged_notes_are_named(
+def test_a_damaged_journal_is_named(
     tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
     command = ["--dataset", "freihand", str(root), "-o", str(out)]
     detector.stop_after = 2
     assert main(command) == 130
-    notes = next(tmp_path.glob(".found.json.*.lines"))
-    notes.write_text("{" + notes.read_text())
+    journal = next(tmp_path.glob(".found.json.*.lines"))
+    journal.write_text("{" + journal.read_text())
     assert main(command) == 1
-    said = capsys.readouterr().err
-    assert str(notes) in said
-    assert "delete it to begin again" in said
+    error = capsys.readouterr().err
+    assert str(journal) in error
+    assert "delete it" in error
 
 
-def test_another_model_begins_again(tmp_path: Path, detector: Detector) -> None:
+def test_another_model_starts_over(tmp_path: Path, detector: Detector) -> None:
     root, out = FIXTURES["freihand"].write(tmp_path / "tree").root, tmp_path / "found.json"
     command = ["--dataset", "freihand", str(root), "-o", str(out)]
     detector.stop_after = 2

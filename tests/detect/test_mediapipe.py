@@ -44,7 +44,7 @@ def reference() -> np.ndarray:
 
 
 def off(found: np.ndarray, expected: np.ndarray) -> float:
-    """Mean distance, as a share of the hand's size."""
+    """Mean distance, as a fraction of the hand's size."""
     return float(np.linalg.norm(found - expected, axis=-1).mean() / hand_size(expected))
 
 
@@ -65,7 +65,7 @@ def test_a_mirrored_picture_shows_a_left_hand(model: Path, frames: list[np.ndarr
     assert hand.side == "left"
 
 
-def test_times_that_stand_still_do_not_stop_it(model: Path, frames: list[np.ndarray]) -> None:
+def test_equal_times_are_accepted(model: Path, frames: list[np.ndarray]) -> None:
     with HandLandmarker(model, video=True) as find:
         assert all(find(frame, 0.0) for frame in frames[:3])
 
@@ -87,9 +87,9 @@ def test_nothing_is_found_in_grey(model: Path) -> None:
         assert find(np.full((240, 320, 3), 128, np.uint8)) == []
 
 
-def test_a_file_that_is_no_model_is_named(model: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_named(model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.task").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"x.task is no hand_landmarker.task"):
+    with pytest.raises(ValueError, match=r"x.task is not a hand_landmarker.task"):
         HandLandmarker(tmp_path / "x.task")
 
 
@@ -102,6 +102,6 @@ def test_without_the_package_the_remedy_is_named(
 
 
 @pytest.mark.parametrize("hands", [0, -1])
-def test_no_hands_cannot_be_looked_for(tmp_path: Path, hands: int) -> None:
+def test_a_number_of_hands_below_one_is_refused(tmp_path: Path, hands: int) -> None:
     with pytest.raises(ValueError, match=f"hands={hands}"):
         HandLandmarker(tmp_path / "x.task", hands)

@@ -1,4 +1,4 @@
-"""The model file: where it is looked for, and that it is made of the right networks only."""
+"""The model file: where it is searched, and that it is made of the right networks only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wheel(folder: Path, contents: dict[str, bytes]) -> Path:
 
 @pytest.fixture
 def pip(monkeypatch: pytest.MonkeyPatch, known: dict[str, bytes]) -> list[list[str]]:
-    """A pip that puts a wheel where it is told to."""
+    """A pip that puts a wheel into the given folder."""
     calls: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, known: dict[str, bytes]) -> list[list[s
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty one, and no word of the environment."""
+    """An empty cache, and no environment variable."""
     monkeypatch.setenv("S2HAND_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(VARIABLE, raising=False)
     return tmp_path / "cache" / "hand_landmarker.task"
@@ -72,7 +72,7 @@ def test_argument_before_environment_before_cache(
     assert model_path() == cache
     monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
     assert model_path() == tmp_path / "env.task"
-    assert model_path(tmp_path / "said.task") == tmp_path / "said.task"
+    assert model_path(tmp_path / "given.task") == tmp_path / "given.task"
     (tmp_path / "env.task").touch()
     assert find_model() == tmp_path / "env.task"
 
@@ -98,26 +98,26 @@ def test_it_is_made_once_stored_and_aligned(
             assert data[begin : begin + entry.file_size] == known[entry.filename]
 
 
-def test_it_is_made_where_it_is_looked_for(
+def test_it_is_made_where_it_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pip: list[list[str]]
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "env.task"))
     assert get_model(None, silent) == find_model() == tmp_path / "env.task"
 
 
-def test_what_is_fetched_is_said_before(cache: Path, pip: list[list[str]]) -> None:
-    said: list[tuple[str, int]] = []
-    get_model(None, lambda text: said.append((text, len(pip))))
-    ((text, fetched),) = said
+def test_a_download_is_announced_before(cache: Path, pip: list[list[str]]) -> None:
+    messages: list[tuple[str, int]] = []
+    get_model(None, lambda text: messages.append((text, len(pip))))
+    ((text, fetched),) = messages
     assert fetched == 0
-    for word in ("mediapipe==0.10.14", "36 MB", "PyPI", str(cache)):
-        assert word in text
-    get_model(None, lambda text: said.append((text, len(pip))))
-    assert len(said) == 1, "nothing is fetched, nothing is said"
+    for part in ("mediapipe==0.10.14", "36 MB", "PyPI", str(cache)):
+        assert part in text
+    get_model(None, lambda text: messages.append((text, len(pip))))
+    assert len(messages) == 1, "a second call fetches and reports nothing"
 
 
 def damaged(path: Path, known: dict[str, bytes]) -> dict[str, bytes]:
-    """Whole but for one byte of a network, as a disk may leave it, or cut short."""
+    """Complete except for one byte of a network, or truncated."""
     write_model(path, known)
     whole = path.read_bytes()
     changed = whole.replace(b"palm", b"calm", 1)
@@ -132,15 +132,15 @@ def test_a_damaged_one_in_the_cache_is_made_again(
 ) -> None:
     cache.parent.mkdir()
     cache.write_bytes(damaged(cache, known)[kind])
-    said: list[str] = []
-    get_model(None, said.append)
-    assert str(cache) in said[0]
-    assert "made again" in said[0]
+    messages: list[str] = []
+    get_model(None, messages.append)
+    assert str(cache) in messages[0]
+    assert "again" in messages[0]
     write_model(cache.with_name("whole"), known)
     assert cache.read_bytes() == cache.with_name("whole").read_bytes()
 
 
-def test_what_a_person_put_there_is_not_replaced(
+def test_the_user_s_file_is_not_replaced(
     tmp_path: Path, pip: list[list[str]], known: dict[str, bytes]
 ) -> None:
     path = tmp_path / "own.task"
@@ -169,11 +169,11 @@ def test_another_network_is_refused(tmp_path: Path, known: dict[str, bytes]) -> 
     changed = known | {"hand_detector.tflite": b"other"}
     with pytest.raises(ValueError, match=r"hand_detector.tflite in .*any.whl has SHA-256"):
         networks_of(wheel(tmp_path, changed))
-    with pytest.raises(ValueError, match=r"any.whl holds no m/hand_landmarks_detector.tflite"):
+    with pytest.raises(ValueError, match=r"any.whl .* m/hand_landmarks_detector.tflite"):
         networks_of(wheel(tmp_path, {"hand_detector.tflite": known["hand_detector.tflite"]}))
 
 
-def test_what_pip_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_of_pip_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(RuntimeError, match="No matching distribution"):

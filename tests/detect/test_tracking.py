@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2hand.detect.hands import FoundHand, Side, hand_size
-from s2hand.detect.tracking import HandTrack, by_side, distinct, follow, of_sides, way
+from s2hand.detect.tracking import HandTrack, by_side, distance, distinct, follow, of_sides
 
 SHAPE = np.random.default_rng(0).uniform(0, 100, (21, 2))
 
@@ -83,7 +83,7 @@ def test_a_hand_that_comes_back_elsewhere_is_the_same() -> None:
 
 
 def test_a_hand_that_comes_beside_another_is_a_new_one() -> None:
-    """The first goes while the second is there: whose the third is, a picture cannot tell."""
+    """The first goes while the second is there: a picture does not show whose the third is."""
     frames = [[h] for h in moving(60, 900)]
     for i in range(10):
         frames[i].append(hand(0))
@@ -96,7 +96,7 @@ spans = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 25)), min_size=1, 
 
 @given(spans)
 def test_only_hands_that_were_alone_come_back(spans: list[tuple[int, int]]) -> None:
-    """Right hands, each at a place of its own: a track goes on elsewhere only if none is beside."""
+    """Right hands at different places: a track continues elsewhere only if none is beside."""
     seen = [range(begin, begin + length) for begin, length in spans]
     total = max(span.stop for span in seen)
     frames = [
@@ -117,11 +117,11 @@ def test_only_hands_that_were_alone_come_back(spans: list[tuple[int, int]]) -> N
         assert len(tracks) == 1
 
 
-def test_what_is_seen_too_shortly_is_no_hand() -> None:
+def test_hands_seen_too_briefly_are_dropped() -> None:
     frames = [[h] for h in moving(20)]
     frames[7] = [*frames[7], hand(900, side="left")]
     assert [track.side for track in follow(frames)] == ["right"]
-    assert len(follow([[hand(0)], [hand(2)]])) == 1  # but a short video has no more
+    assert len(follow([[hand(0)], [hand(2)]])) == 1  # but a short video has no longer track
 
 
 def test_nothing_gives_nothing() -> None:
@@ -133,8 +133,8 @@ def test_one_hand_found_twice_is_one() -> None:
     assert distinct([other, surer]) == [surer]
 
 
-def test_the_way_is_a_share_of_the_size() -> None:
-    assert way(hand(0), hand(30)) == pytest.approx(30 / hand_size(SHAPE))
+def test_the_distance_is_a_fraction_of_the_size() -> None:
+    assert distance(hand(0), hand(30)) == pytest.approx(30 / hand_size(SHAPE))
 
 
 def test_pictures_give_a_first_and_a_second_hand_of_each_side() -> None:
@@ -151,7 +151,7 @@ def test_pictures_give_a_first_and_a_second_hand_of_each_side() -> None:
     assert (left.side, left.frames) == ("left", [0])
 
 
-def test_the_surest_hand_of_each_wanted_side() -> None:
+def test_the_best_hand_of_each_wanted_side() -> None:
     left, sure = hand(0, side="left", score=0.7), hand(300, score=0.9)
     unsure = hand(600, score=0.6)
     hands = [unsure, left, sure]
@@ -182,7 +182,7 @@ def test_an_unseen_hand_may_have_moved_further(missed: int, tracks: int) -> None
     assert len(follow(frames)) == tracks
 
 
-def test_sure_frames_decide_the_side() -> None:
+def test_confident_frames_decide_the_side() -> None:
     looks = [("left", 0.9), ("right", 0.3), ("right", 0.3), ("left", 0.9), ("right", 0.3)]
     (track,) = follow([[hand(0, side=side, score=score)] for side, score in looks])
     assert track.side == "left"

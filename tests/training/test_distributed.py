@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fixtures.runs import compose_config, run_command
 from s2hand.cli.evaluate import main as evaluate
 from s2hand.cli.train import main as train
-from s2hand.data.sampling import InOrderSampler, ShuffleSampler, own_share
+from s2hand.data.sampling import InOrderSampler, ShuffleSampler, local_count
 from s2hand.files.errors import lost_process, message
 from s2hand.training.build import make_trainer
 from s2hand.training.checkpoints.reading import read_checkpoint
@@ -144,7 +144,7 @@ def test_two_processes_measure_what_one_does(two: Path, tmp_path: Path) -> None:
 def test_measuring_is_shared_without_overlap_and_in_step(length: int, processes: int) -> None:
     order = [list(InOrderSampler(length, processes, rank)) for rank in range(processes)]
     assert len({len(own) for own in order}) == 1
-    shares = [own_share(length, processes, rank) for rank in range(processes)]
+    shares = [local_count(length, processes, rank) for rank in range(processes)]
     assert max(shares) - min(shares) <= 1
     kept = [i for own, share in zip(order, shares, strict=True) for i in own[:share]]
     assert sorted(kept) == list(range(length))

@@ -1,6 +1,6 @@
-"""Training augmentation of whole batches on their own device: one in-plane map and colour per clip.
+"""Training augmentation of whole batches on their device: one in-plane map and colour per clip.
 
-The map goes into K as well (K' = A K, a general 3x3), so camera-space labels stay what they were:
+The map is applied to K as well (K' = A K, a general 3x3), so camera-space labels stay valid:
 ``project(X, A K) = A project(X, K)``.
 """
 
@@ -22,19 +22,19 @@ from s2hand.types import HandBatch
 
 
 class Augment(nn.Module):
-    """Random rotation, scale, shift and colour; every frame of a clip gets the same.
+    """Random rotation, scale, shift and colour, the same for every frame of a clip.
 
     The published S2HAND rotates by any angle about the principal point on FreiHAND, and scales by
-    0.8-0.9 and shifts by 5 px on HO-3D. Colour is ours. Drawn from torch's CPU generator, so a seed
-    gives the same augmentation on every device. Does nothing in ``eval()`` mode.
+    0.8-0.9 and shifts by 5 px on HO-3D. Colour is ours. Values come from torch's CPU generator, so
+    a seed gives the same augmentation on every device. In ``eval()`` mode nothing is changed.
 
     Args:
         rotation_deg: angles are uniform in -rotation_deg..rotation_deg.
-        scale: lower and upper factor on the picture; above 1 the hand grows.
+        scale: lower and upper scale factor of the picture; above 1 the hand grows.
         centre_px: shifts are uniform in -centre_px..centre_px, crop pixels, per axis.
         colour: exposure and saturation are multiplied by 1 - colour..1 + colour.
-        about: turn and scale about the crop's ``centre`` or the ``principal`` point, which may lie
-            far outside a crop.
+        about: fixed point of rotation and scale: the crop's ``centre``, or the ``principal`` point,
+            which may be far outside a crop.
     """
 
     changes_pixels = True
@@ -62,25 +62,30 @@ class Augment(nn.Module):
         self.colour, self.about = colour, about
 
     def forward(self, batch: HandBatch) -> HandBatch:
-        """The batch as if the camera had been turned, zoomed and shifted in the image plane.
+        """The batch as if the camera had been rotated, zoomed and shifted in the image plane.
 
         Raises:
-            ValueError: if the batch carries cached features, which belong to the original pixels.
+            ValueError: if the batch has cached features, which belong to the original pixels.
         """
         if not self.training:
             return batch
         if batch.features is not None:
-            raise ValueError("cached features are of unaugmented images: switch one of both off")
+            raise ValueError(
+                "cached features belong to unaugmented images: switch off the augmentation or the "
+                "cache (data.cache_features=false)"
+            )
+        # One map for pixels, keypoints and K; (0, 0) marks undetected keypoints and stays.
         affine = self._draw(batch)[:, None]
-        seen = (batch.confidence > 0)[..., None]
+        detected = (batch.confidence > 0)[..., None]
         moved = transform_points(affine, batch.keypoints)
         camera = replace(batch.camera, intrinsics=affine @ batch.camera.intrinsics)
         image = self._recolour(warp_clips(batch.image, affine[:, 0], batch.camera.crop_px))
-        keypoints = torch.where(seen, moved, batch.keypoints)
+        keypoints = torch.where(detected, moved, batch.keypoints)
         return replace(batch, image=image, keypoints=keypoints, camera=camera)
 
     def _draw(self, batch: HandBatch) -> Float[Tensor, "b 3 3"]:
-        """One map of crop pixels per clip."""
+        """One random map of crop pixels per clip."""
+        # Four numbers per clip, drawn on the CPU whatever the device.
         K = batch.camera.intrinsics[:, 0]
         angle, scale, shift_x, shift_y = torch.rand(4, len(K)).to(K)
         angle = math.radians(self.rotation_deg) * (2 * angle - 1)
@@ -90,6 +95,7 @@ class Augment(nn.Module):
             centre = K[:, :2, 2] / K[:, 2:, 2]
         else:
             centre = torch.full_like(shift, (batch.camera.crop_px - 1) / 2)
+        # x' = L (x - centre) + centre + shift, with L the scaled rotation.
         cos, sin = scale * angle.cos(), scale * angle.sin()
         linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
         affine = torch.eye(3).to(K).repeat(len(K), 1, 1)
@@ -109,15 +115,15 @@ class Augment(nn.Module):
 
 
 class EqualConfidence(nn.Module):
-    """Every detected keypoint counts the same: what the confidences are worth is what this loses.
+    """Weights every detected keypoint equally, to measure what the confidences contribute.
 
-    For ablations. Confidences above 0 become 1 in training; undetected keypoints stay undetected.
+    For ablations: confidences above 0 become 1 in training; undetected keypoints stay undetected.
     """
 
     changes_pixels = False
 
     def forward(self, batch: HandBatch) -> HandBatch:
-        """The batch with confidences of 0 and 1."""
+        """The batch with confidences 0 and 1."""
         if not self.training:
             return batch
         return replace(batch, confidence=(batch.confidence > 0).to(batch.confidence))
@@ -126,11 +132,12 @@ class EqualConfidence(nn.Module):
 def warp_clips(
     image: Float[Tensor, "b t 3 h h"], affine: Float[Tensor, "b 3 3"], crop_px: int
 ) -> Float[Tensor, "b t 3 h h"]:
-    """Move pixels by maps given in crop pixels, at the image's own resolution; black outside."""
+    """Warp images of any resolution by maps in crop pixels; black outside."""
     b, t, _, height, width = image.shape
+    # The map in image pixels: to the crop, moved there, and back.
     to_image = resize_affine(width / crop_px, height / crop_px).to(affine)
     to_crop = resize_affine(crop_px / width, crop_px / height).to(affine)
     maps = (to_image @ affine @ to_crop)[:, :2].repeat_interleave(t, 0)
-    # align_corners=True is kornia's name for pixel centres at integers.
+    # In kornia, align_corners=True means pixel centres at integers.
     frames = warp_affine(image.flatten(0, 1), maps, (height, width), align_corners=True)
     return frames.unflatten(0, (b, t))

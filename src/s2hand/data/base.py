@@ -1,4 +1,4 @@
-"""What every dataset of the package is: frames with 2D detections, in a known order."""
+"""The base class of all datasets: frames with 2D detections, in a fixed order."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from s2hand.types import HandBatch, Labels
 class HandDataset(Dataset[HandBatch], ABC):
     """Frames of right hands, each with its 2D detections and camera.
 
-    A sample is a :class:`HandBatch` without the batch dimension, one frame long: every field has
-    the leading dimension t = 1 and ``index`` is the position in this dataset. Samples join with
-    ``HandBatch.stack``; windows of several frames are made by :mod:`s2hand.data.windows`.
+    A sample is a :class:`HandBatch` of one frame, without the batch dimension: every field has
+    the leading dimension t = 1, and ``index`` is the position in this dataset. Samples are joined
+    by ``HandBatch.stack``; :mod:`s2hand.data.windows` makes windows of several frames.
     """
 
     needs_hand: ClassVar[bool] = False
-    """Takes the run's hand layer as the constructor's ``hand``, which no configuration names."""
+    """Whether the constructor takes the run's hand layer as ``hand`` (not configured)."""
     fps: float | None = None
-    """Frames per second of the recordings, where it is known."""
+    """Frames per second of the recordings, where known."""
     convention: str | None = None
-    """Which points its joints are, by name (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`)."""
+    """Name of the joint convention (:data:`s2hand.geometry.skeleton.JOINT_CONVENTIONS`)."""
     leaderboard: str | None = None
-    """Whose ``pred.json`` predictions of these frames make: ``freihand`` or ``ho3d``."""
+    """The leaderboard whose ``pred.json`` fits these frames: ``freihand`` or ``ho3d``."""
     protocol: str | None = None
-    """How its benchmark measures, by name (:data:`s2hand.metric.protocols.BENCHMARKS`)."""
+    """Name of its benchmark's protocol (:data:`s2hand.metric.protocols.BENCHMARKS`)."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -41,41 +41,41 @@ class HandDataset(Dataset[HandBatch], ABC):
         """One frame, t = 1; the same index gives the same frame in any process."""
 
     def labels_of(self, index: int) -> Labels | None:
-        """The labels of a frame, t = 1, if they were asked for; without its pixels if possible."""
+        """The labels of a frame, t = 1, if requested; read without its pixels if possible."""
         return self[index].labels
 
     @property
     @abstractmethod
     def names(self) -> Sequence[str]:
-        """A name per frame, unique within the dataset: ``recording/frame`` where there are some."""
+        """A name per frame, unique within the dataset: ``recording/frame`` if it has recordings."""
 
     @property
     @abstractmethod
     def content_key(self) -> str:
-        """A key that changes when the frames change; caches made from the frames carry it."""
+        """A key that changes when the frames change; part of the name of caches made from them."""
 
     def segments(self) -> list[Sequence[int]]:
-        """Runs of indices that are consecutive frames of one sequence; by default none is.
+        """Runs of indices that are consecutive frames of one sequence; by default single frames.
 
-        Every index belongs to one run at most. A missing frame or a change of sequence ends a run,
+        Every index belongs to at most one run. A missing frame or a change of sequence ends a run,
         so a window taken within a run never crosses a cut.
         """
         return [(index,) for index in range(len(self))]
 
     def recording(self, index: int) -> str:
-        """Which recording a frame is of: its name up to the last slash."""
+        """The recording of a frame: its name up to the last slash."""
         return self.names[index].rpartition("/")[0]
 
     def detection_name(self, index: int) -> str:
-        """What the row of a frame is called in files of detections."""
+        """The name of a frame's row in files of detections."""
         return self.names[index]
 
     def is_left(self, index: int) -> bool:
-        """Whether a frame shows a left hand, which is served mirrored."""
+        """Whether a frame shows a left hand, which is returned mirrored."""
         return False
 
     def prepare(self) -> None:
-        """Do once what is slow, such as writing a cache; called before any worker starts."""
+        """Do slow work once, such as writing a cache; called before any worker starts."""
 
 
 def content_key(**parts: object) -> str:

@@ -1,4 +1,4 @@
-"""Checks that datasets share: plausible cameras and depths, one report of what was bad."""
+"""Checks shared by the datasets: plausible cameras and depths, one report of bad frames."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MIN_FOCAL, MAX_FOCAL = 0.2, 20.0
-"""Focal lengths in longer sides of the image: fields of view of 136 to 3 degrees."""
+"""Focal lengths in units of the longer image side: fields of view of 136 to 3 degrees."""
 
 
 def check_depth(
     points: Float[np.ndarray, "n p 3"], source: str | Path, names: Sequence[str] = ()
 ) -> None:
-    """Camera-space points must lie in front of an OpenCV camera, z > 0; NaN (no label) may pass.
+    """Check that points are in front of an OpenCV camera, z > 0; NaN (no label) passes.
 
     Raises:
-        ValueError: naming the source, and the name (if there are names), row and column of the
-            first point that does not.
+        ValueError: naming the source, the sample (if there are names), row and column of the first
+            point with z <= 0.
     """
     behind = points[..., 2] <= 0
     if behind.any():
@@ -38,20 +38,21 @@ def check_intrinsics(
     source: str | Path,
     names: Sequence[str] = (),
 ) -> None:
-    """Each K must be a pinhole matrix of a usual focal length, its principal point near the middle.
+    """Check that each K is a pinhole matrix of usual focal length and central principal point.
 
-    A principal point a fifth of the image off the middle tells that K belongs to another image
-    size, of which ``sizes`` are (width, height).
+    A principal point more than a fifth of the image from the middle indicates a K of another image
+    size. ``sizes`` are (width, height).
 
     Raises:
-        ValueError: naming the source, the first value that does not fit, its sample (by name, if
-            there are names), and the remedy.
+        ValueError: naming the source, the first implausible value, its sample (by name, if there
+            are names), and the remedy.
     """
 
     def first(good: Bool[np.ndarray, " n"]) -> tuple[int, str]:
         row = int(np.argmin(good))
         return row, f"sample {names[row] if names else row}"
 
+    # The form of K first: the other checks need its entries.
     pinhole = np.isfinite(K).all((1, 2)) & (K[:, 0, 0] > 0) & (K[:, 1, 1] > 0)
     pinhole &= (np.abs(K[:, 2] - [0, 0, 1]) < 1e-6).all(-1)
     if not pinhole.all():
@@ -60,14 +61,16 @@ def check_intrinsics(
             f"{source}: K = {K[row].tolist()} of {sample}; "
             "expected pixels [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
         )
+    # Then the size of the focal lengths, which units other than pixels would violate.
     relative = K[:, [0, 1], [0, 1]] / sizes.max(-1, keepdims=True)
     usual = ((relative > MIN_FOCAL) & (relative < MAX_FOCAL)).all(-1)
     if not usual.all():
         row, sample = first(usual)
         raise ValueError(
             f"{source}: focal lengths {K[row, 0, 0]:.4g} and {K[row, 1, 1]:.4g} px of {sample} "
-            f"on an image of {sizes[row][0]}x{sizes[row][1]}: no camera's, is a file damaged?"
+            f"on an image of {sizes[row][0]}x{sizes[row][1]} are implausible; is a file damaged?"
         )
+    # Last the principal point, which shows a K of another resolution.
     central = (np.abs(K[:, :2, 2] / sizes - 0.5) <= 0.2).all(-1)
     if not central.all():
         row, sample = first(central)
@@ -75,7 +78,7 @@ def check_intrinsics(
         raise ValueError(
             f"{source}: principal point ({cx:.1f}, {cy:.1f}) of {sample} on an image of "
             f"{sizes[row][0]}x{sizes[row][1]}; K of about {2 * cx:.0f}x{2 * cy:.0f}? "
-            "Scale K to the image (own frames: say intrinsics_size=[width, height])"
+            "Scale K to the image (your own frames: set intrinsics_size=[width, height])"
         )
 
 
@@ -87,10 +90,10 @@ def report(
     reasons: Mapping[str, int],
     which: str = "kept",
 ) -> None:
-    """Log once what a loader kept and why the rest was dropped, flagged or repaired.
+    """Log once how many frames a loader kept, and why the others were dropped or changed.
 
-    A warning where less than half is left: then the detections rather than the frames are at fault.
-    ``which`` says what is counted, where more than that is kept.
+    It is a warning if less than half is kept, because then the detections are probably wrong.
+    ``which`` describes the frames counted, where more of them are kept.
     """
     level = logging.WARNING if 2 * kept < total else logging.INFO
     text = f" ({listed(reasons)})" if any(reasons.values()) else ""
@@ -98,5 +101,5 @@ def report(
 
 
 def listed(reasons: Mapping[str, int]) -> str:
-    """The counts that are not zero, in words."""
+    """The counts above zero as text, such as 'no keypoint detected: 3'."""
     return ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)

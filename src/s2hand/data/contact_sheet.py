@@ -1,4 +1,4 @@
-"""A contact sheet: whether keypoints sit on the hands is seen at a glance."""
+"""A contact sheet of crops, to see at a glance whether the keypoints are on the hands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_contact_sheet(path: Path, dataset: HandDataset, usable: Sequence[int])
 def contact_sheet(
     dataset: HandDataset, indices: Sequence[int], columns: int = COLUMNS
 ) -> Image.Image:
-    """Crops with their detected keypoints, row by row; each of the side ``crop_px``."""
+    """Crops with their detected keypoints, row by row; the side of each is ``crop_px``."""
     cells = []
     for index in indices:
         sample = dataset[index]

@@ -1,4 +1,4 @@
-"""Detections made worse on purpose: what a model, or a refinement, makes of a bad detector."""
+"""Deliberately corrupted detections, to test models and refinements with a bad detector."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from s2hand.types import HandBatch
 
 
 class CorruptedDetections(WrappedDataset):
-    """A dataset whose 2D detections are noisier and rarer; pictures, crops and labels stay.
+    """A dataset with noise and dropout in its 2D detections; pictures, crops and labels stay.
 
-    Every detected keypoint is moved by Gaussian noise and keeps its confidence: the detector does
-    not know that it errs. Then it is lost with a probability: (0, 0) with confidence 0. What a
-    frame meets depends on ``seed`` and its index alone, and levels are nested: more noise moves the
-    same keypoints farther along the same way, a higher probability loses the same ones and more.
+    Every detected keypoint is moved by Gaussian noise and keeps its confidence, as if the detector
+    did not notice the error. Then it is dropped with a probability: (0, 0) with confidence 0. The
+    corruption of a frame depends on ``seed`` and its index only. Levels are nested: more noise
+    moves the same keypoints farther in the same direction, and a higher probability drops the same
+    ones and more.
 
     Args:
         dataset: makes the frames when called.
-        noise_px: standard deviation of either coordinate, pixels of the crop.
-        drop: probability 0..1 with which a keypoint is lost, each for itself.
+        noise_px: standard deviation of the noise per coordinate, pixels of the crop.
+        drop: probability 0..1 of dropping a keypoint, independently of the others.
         seed: of the corruption.
 
     Raises:
@@ -41,8 +42,8 @@ class CorruptedDetections(WrappedDataset):
     ) -> None:
         if not (0 <= noise_px < float("inf") and 0 <= drop <= 1):
             raise ValueError(
-                f"noise_px={noise_px}, drop={drop}: noise is in pixels, 0 or more; a keypoint is "
-                "lost with a probability of 0 to 1"
+                f"noise_px={noise_px}, drop={drop}: noise is in pixels, 0 or more; drop is a "
+                "probability of 0 to 1"
             )
         super().__init__(dataset())
         self.noise_px, self.drop, self.seed = noise_px, drop, seed
@@ -50,14 +51,14 @@ class CorruptedDetections(WrappedDataset):
     def __getitem__(self, index: int) -> HandBatch:
         """One frame, t = 1."""
         frame = super().__getitem__(index)
-        # The same numbers at every level.
+        # Every level draws the same numbers, so levels are nested.
         rng = np.random.default_rng([self.seed, self.position(index)])
         noise = torch.from_numpy(rng.standard_normal((NUM_JOINTS, 2))).to(frame.keypoints)
-        lost = torch.from_numpy(rng.random(NUM_JOINTS) < self.drop) & (frame.confidence > 0)
+        dropped = torch.from_numpy(rng.random(NUM_JOINTS) < self.drop) & (frame.confidence > 0)
         found = (frame.confidence > 0)[..., None]
         moved = torch.where(found, frame.keypoints + self.noise_px * noise, frame.keypoints)
         return replace(
             frame,
-            keypoints=torch.where(lost[..., None], 0.0, moved),
-            confidence=torch.where(lost, 0.0, frame.confidence),
+            keypoints=torch.where(dropped[..., None], 0.0, moved),
+            confidence=torch.where(dropped, 0.0, frame.confidence),
         )

@@ -1,7 +1,7 @@
-"""Square crops around detected hands: where they lie, how they move over time, how they are cut.
+"""Square crops around detected hands: their boxes, smoothing over time, and cutting.
 
 A box is (left, top, side) in pixel edges of the full image, as image libraries count them: the
-image covers 0..width. Boxes come from detections only, never from labels.
+image covers 0..width. Boxes are computed from detections only, never from labels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CROP_PX = 224
 """Side of the crop that keypoints and K refer to, whatever the resolution of its image."""
 
 MIN_SIDE_PX = 32.0
-"""No crop is smaller: a few keypoints of a hidden hand must not zoom into noise."""
+"""Minimum side, so that a few keypoints of a hidden hand do not zoom into noise."""
 
 
 def place_boxes(
@@ -30,10 +30,10 @@ def place_boxes(
     sequence: bool = False,
     keep_all: bool = False,
 ) -> Float[np.ndarray, "n 3"]:
-    """Where to crop each frame; NaN without a usable detection, unless ``keep_all``.
+    """The box of each frame; NaN without a usable detection, unless ``keep_all``.
 
-    ``sizes`` are (width, height) of the frames; a box that misses its frame, or is many times
-    larger, is not usable. Boxes of a ``sequence`` are smoothed within runs of usable frames.
+    ``sizes`` are (width, height) of the frames. A box outside its frame, or many times larger, is
+    not usable. Boxes of a ``sequence`` are smoothed within runs of usable frames.
     """
     boxes = detection_boxes(keypoints, confidence, margin)
     boxes[~_plausible(boxes, sizes)] = np.nan
@@ -48,13 +48,14 @@ def detection_boxes(
 ) -> Float[np.ndarray, "n 3"]:
     """Confidence-weighted square boxes (our definition); NaN rows where nothing is detected.
 
-    Each keypoint is first pulled towards the weighted mean m: p' = w p + (1 - w) m, with the w of
-    :func:`weights`. So one that the detector trusts counts fully, a doubtful one partly, and one
-    with confidence 0 not at all. The box is the square of side ``margin`` times the larger extent
-    of the p', around the extent's middle.
+    Each keypoint is first pulled towards the weighted mean m: p' = w p + (1 - w) m, with w from
+    :func:`weights`. So a confident keypoint counts fully, a doubtful one partly, and one with
+    confidence 0 not at all. The box is a square around the middle of the extent of the p'; its side
+    is ``margin`` times the larger extent.
     """
     if margin < 1:
         raise ValueError(f"margin={margin}: at least 1 (the bare keypoints), often 1.6 to 1.8")
+    # Weighted mean of the keypoints, then the extent of the pulled ones.
     weight = weights(confidence)[..., None]
     total = weight.sum(1, keepdims=True)
     mean = (weight * keypoints).sum(1, keepdims=True) / np.where(total > 0, total, 1)
@@ -68,10 +69,10 @@ def detection_boxes(
 
 
 def weights(confidence: Float[np.ndarray, "n 21"]) -> Float[np.ndarray, "n 21"]:
-    """How much each keypoint counts, 0..1: fully from a confidence of 1/2 on (our definition).
+    """The weight of each keypoint, 0..1; it is 1 from a confidence of 1/2 (our definition).
 
-    In a frame where none reaches it, fully from the highest one on: doubtful keypoints of a hand
-    still say how large it is.
+    In a frame where no keypoint reaches 1/2, it is 1 at the highest confidence: doubtful keypoints
+    still indicate the size of the hand.
     """
     enough = confidence.max(-1, keepdims=True).clip(max=0.5)
     return (confidence / np.where(enough > 0, enough, 1)).clip(max=1)
@@ -85,10 +86,10 @@ def smooth_boxes(
 ) -> Float[np.ndarray, "n 3"]:
     """Smooth boxes over time, so that a video's crops do not jump; deterministic, no lag.
 
-    Within each run of consecutive frames: centres by a Gaussian of ``sigma_frames`` (0 = none),
-    symmetric in time and weighted by the ``trust`` in each frame's box; sides by the same
-    Gaussian over a sliding maximum of its width, so that no crop gets smaller than its own hand
-    asks for, also where a fist opens quickly.
+    Within each run of consecutive frames, centres are smoothed by a Gaussian of ``sigma_frames``
+    (0 = none), symmetric in time and weighted by the ``trust`` in each frame's box. Sides are
+    smoothed by the same Gaussian after a sliding maximum of its width, so that no crop is smaller
+    than its hand needs, even where a fist opens quickly.
     """
     if sigma_frames < 0:
         raise ValueError(f"smooth_frames={sigma_frames}: at least 0, often 4")
@@ -102,7 +103,9 @@ def smooth_boxes(
         total = np.convolve(weight, kernel)[reach:-reach]
         return np.convolve(weight * values, kernel)[reach:-reach] / total
 
+    # Runs are smoothed separately: a gap may be a cut.
     for rows in runs:
+        # Smooth centres, not corners: sides are smoothed differently.
         side = boxes[rows, 2]
         x, y = (average(boxes[rows, i] + side / 2, trust[rows]) for i in (0, 1))
         widest = sliding_window_view(np.pad(side, reach, mode="edge"), 2 * reach + 1).max(-1)
@@ -114,7 +117,7 @@ def smooth_boxes(
 def fill_boxes(
     boxes: Float[np.ndarray, "n 3"], sizes: Int[np.ndarray, "n 2"], sequence: bool
 ) -> Float[np.ndarray, "n 3"]:
-    """Boxes for frames that have none (NaN): the previous one of a sequence, or the full frame."""
+    """Fill boxes that are NaN: with the previous one of a sequence, or the full frame."""
     filled = boxes.copy()
     for i in np.flatnonzero(np.isnan(boxes[:, 0])):
         if sequence and i > 0:
@@ -132,12 +135,13 @@ def crop_image(
     """Cut a box with sub-pixel edges and resize it, antialiased; black outside the image.
 
     Raises:
-        ValueError: if the box misses the image, or is many times larger.
+        ValueError: if the box is outside the image, or many times larger.
     """
     if not _plausible(box[None], np.array([image.size]))[0]:
         raise ValueError(f"box {box.tolist()} (left, top, side) misses its image of {image.size}")
     left, top, side = (float(value) for value in box)
-    border = math.ceil(side / size_px) + 1  # the filter's reach, so that it too meets black
+    # Cut at whole pixels with a border, then resample the box within.
+    border = math.ceil(side / size_px) + 1  # the filter's reach: beyond the image it must see black
     x, y = math.floor(left) - border, math.floor(top) - border
     reach = math.ceil(side) + 2 * border + 1
     region = image.crop((x, y, x + reach, y + reach))
@@ -146,7 +150,7 @@ def crop_image(
 
 
 def runs_of(numbers: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
-    """Increasing numbers, split wherever one is left out."""
+    """Increasing numbers, split wherever one is missing."""
     return np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if len(numbers) else []
 
 

@@ -1,4 +1,4 @@
-"""The camera matrix K of whole frames, as their owner knows it."""
+"""The camera matrix K of whole frames: calibrated by the user, or from a field of view."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def full_intrinsics(
     Args:
         sizes: (width, height) of the frames.
         intrinsics: K, or None to make it from the field of view, principal point in the middle.
-        calibrated: (width, height) that K was calibrated at, where it differs; K is scaled.
+        calibrated: (width, height) of the calibration, if it differs; K is scaled.
         horizontal_fov_deg: used without K.
         source: for messages.
 
     Raises:
-        ValueError: for a K that is none, or is not one of frames of this size.
+        ValueError: if K is not a camera matrix, or does not fit frames of this size.
     """
     if intrinsics is None:
         return torch.stack(

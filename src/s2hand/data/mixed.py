@@ -1,4 +1,4 @@
-"""Several datasets in one run: whole batches of each in turn, by weight."""
+"""Several datasets in one run: they supply whole batches in turn, by weight."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch.utils.data import DataLoader
 
 from s2hand.data.base import HandDataset
 from s2hand.data.module import HandDataModule, MakeDataset
-from s2hand.data.sampling import turns
+from s2hand.data.sampling import round_robin
 from s2hand.data.storage.features import Extract
 from s2hand.types import HandBatch
 
 
 class MixedDataModule(HandDataModule):
-    """Datamodules that take turns in training; each batch comes from one of them.
+    """Datamodules that alternate in training; each batch comes from one of them.
 
-    A batch has one joint convention, one image size and one number of frames, whatever those of
-    the others are, because one part alone made it: with its own window, batch size, workers, seed
-    and cached features. Temporal terms count on the batches that are long enough for them.
+    A part makes its batches with its own window, batch size, workers, seed and cached features. So
+    all samples of a batch share a joint convention, an image size and a number of frames, which may
+    differ between parts. Temporal terms apply to the batches that are long enough for them.
 
     Args:
-        parts: by name what a choice of ``data`` configures: its datamodule under ``data``, the
-            values it was made of under ``dataset``.
-        weights: by the same names whole numbers: of ``sum(weights)`` successive batches so many
-            are the part's. To accumulate gradients over as many mixes each step exactly.
-        val: the part whose validation set is the run's; None: no validation.
-        test: the part whose test set is evaluated.
+        parts: name -> configuration of a ``data`` choice: its datamodule under ``data``, the
+            values it was made from under ``dataset``.
+        weights: name -> whole number of the part's batches among ``sum(weights)`` successive ones.
+            Accumulate gradients over ``sum(weights)`` batches to mix every step exactly.
+        val: the part with the run's validation set; None: no validation.
+        test: the part with the test set to evaluate.
 
     Raises:
-        ValueError: for unknown keys, weights that are left out or no whole numbers above 0, and
-            parts without the set that is asked of them. Each names the part and the remedy.
+        ValueError: for unknown keys, weights that are missing or not whole numbers above 0, and
+            parts without the set requested. The message names the part and the remedy.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class MixedDataModule(HandDataModule):
         test: str | None = None,
     ) -> None:
         self.parts = {name: _module_of(name, part) for name, part in parts.items()}
-        self.turns = turns(_checked(weights, self.parts))
-        # All parts train; where one set has to stand for that, as in pictures, it is the first's.
+        self.schedule = round_robin(_checked(weights, self.parts))
+        # All parts train; where one training set represents them, as in pictures, it is the first.
         self._owner = {"train": next(iter(self.parts)), "val": val, "test": test}
         train, val_set, test_set = (self._maker(split, n) for split, n in self._owner.items())
         longest = max((part.window for part in self.parts.values()), key=lambda w: w.frames)
@@ -60,23 +60,23 @@ class MixedDataModule(HandDataModule):
         if make is None:
             having = [n for n, part in self.parts.items() if part.makers[split] is not None]
             raise ValueError(
-                f"data.{split}={name}: this part has no {split} set; those that have one: "
+                f"data.{split}={name}: this part has no {split} set; parts with one: "
                 f"{', '.join(having) or 'none, so set it to null'}"
             )
         return make
 
     def use_features(self, extract: Extract, key: str) -> None:
-        """Have every part whose ``cache_features`` is on serve the frozen features."""
+        """Serve the frozen features in every part with ``cache_features`` on."""
         for part in self.parts.values():
             part.use_features(extract, key)
 
     def map_makers(self, change: Callable[[MakeDataset], MakeDataset]) -> None:
-        """Replace what makes each dataset of each part."""
+        """Replace the maker of each dataset of each part."""
         for part in self.parts.values():
             part.map_makers(change)
 
     def dataset(self, split: str) -> HandDataset:
-        """The frames of the part that validates or is tested; of ``train``, the first part's."""
+        """The frames of the part named for ``val`` or ``test``; for ``train``, the first part's."""
         return self._part(split).dataset(split)
 
     @property
@@ -85,7 +85,7 @@ class MixedDataModule(HandDataModule):
         return any(part.serves_features for part in self.parts.values())
 
     def make_split(self, split: str) -> None:
-        """Make and prepare the datasets of a split: of all parts that train, else of one."""
+        """Make and prepare the datasets of a split: of all parts for ``train``, else of one."""
         parts = self.parts.values() if split == "train" else [self._part(split)]
         for part in parts:
             part.dataset(split)
@@ -95,8 +95,8 @@ class MixedDataModule(HandDataModule):
         return self._part(split).in_order(split, **options)
 
     def train_dataloader(self) -> MixedLoader:  # type: ignore[override]
-        """All parts in turn, from where the run stands."""
-        return MixedLoader(self.parts, self.turns, self._seen, *self._processes())
+        """All parts in turn, from the run's current position."""
+        return MixedLoader(self.parts, self.schedule, self._seen, *self._processes())
 
     def _part(self, split: str) -> HandDataModule:
         name = self._owner[split]
@@ -107,64 +107,66 @@ class MixedDataModule(HandDataModule):
 
 
 class MixedLoader:
-    """The batches of several datamodules in a fixed order of turns.
+    """The batches of several datamodules in a fixed, periodic order.
 
-    Which part is next, and which of its samples, depends on how many batches the run has seen and
-    on the seeds of the parts, and on nothing else. So all processes take the same part at the same
-    step, with samples of their own, and a resumed run goes on with the next batch. An epoch has
-    about as many batches as all parts together, in whole rounds of turns; a part that has shown
-    all its samples before is shuffled anew, and one that has not goes on in the next epoch.
+    The next part and its samples depend only on the number of batches the run has seen and on the
+    seeds of the parts. So all processes take the same part at the same step, each with different
+    samples, and a resumed run continues with the next batch. An epoch has about as many batches as
+    all parts together, in whole rounds of the schedule. A part that runs out of samples earlier is
+    reshuffled; one that does not continues in the next epoch.
 
     Args:
         parts: datamodules by name.
-        turns: positions in ``parts``: which comes next, over and over.
-        seen: how many batches the run has seen; asked at the start of every iteration.
-        processes: how many share the samples.
-        rank: which of them this is.
+        schedule: positions in ``parts`` in the order of their batches, repeated.
+        seen: returns the number of batches the run has seen; called at the start of an iteration.
+        processes: number of processes that share the samples.
+        rank: number of this process.
 
     Raises:
-        ValueError: for a part that has less than one batch for each process.
+        ValueError: for a part with less than one batch for each process.
     """
 
     def __init__(
         self,
         parts: Mapping[str, HandDataModule],
-        turns: Sequence[int],
+        schedule: Sequence[int],
         seen: Callable[[], int],
         processes: int = 1,
         rank: int = 0,
     ) -> None:
-        self.turns, self.seen = tuple(turns), seen
+        self.schedule, self.seen = tuple(schedule), seen
         self._taken = [0] * len(parts)
         self.loaders = [
             part.shuffled(partial(self._taken.__getitem__, i), processes, rank)
             for i, part in enumerate(parts.values())
         ]
         for (name, part), loader in zip(parts.items(), self.loaders, strict=True):
-            own = len(loader.sampler)  # type: ignore[arg-type]
-            if own < part.batch_size:
+            count = len(loader.sampler)  # type: ignore[arg-type]
+            if count < part.batch_size:
                 raise ValueError(
-                    f"part {name!r} has {own} samples for each of {processes} processes, less than "
-                    f"one batch of {part.batch_size}: lower data.parts.{name}.data.batch_size, or "
-                    "leave the part out"
+                    f"part {name!r} has {count} samples for each of {processes} processes, less "
+                    f"than one batch of {part.batch_size}: lower "
+                    f"data.parts.{name}.data.batch_size, or leave the part out"
                 )
-        together = sum(map(len, self.loaders))
-        self.batches = max(together // len(self.turns), 1) * len(self.turns)
+        total = sum(map(len, self.loaders))
+        self.batches = max(total // len(self.schedule), 1) * len(self.schedule)
 
     def __len__(self) -> int:
         """Batches of an epoch, the same for every process."""
         return self.batches
 
     def __iter__(self) -> Iterator[HandBatch]:
-        """The rest of the epoch that the run stands in."""
+        """The rest of the run's current epoch."""
+        # Batches already taken from each part follow from the number that the run has seen.
         seen = self.seen()
-        rounds, begun = divmod(seen, len(self.turns))
+        rounds, begun = divmod(seen, len(self.schedule))
         for i in range(len(self.loaders)):
-            self._taken[i] = rounds * self.turns.count(i) + self.turns[:begun].count(i)
-        batches = [iter(loader) for loader in self.loaders]  # workers of all begin to load
+            self._taken[i] = rounds * self.schedule.count(i) + self.schedule[:begun].count(i)
+        batches = [iter(loader) for loader in self.loaders]  # all workers start loading
         for position in range(seen % self.batches, self.batches):
-            i = self.turns[position % len(self.turns)]
+            i = self.schedule[position % len(self.schedule)]
             batch = next(batches[i], None)
+            # A small part is exhausted before the epoch ends: reshuffle it.
             if batch is None:
                 batches[i] = iter(self.loaders[i])
                 batch = next(batches[i])
@@ -173,13 +175,13 @@ class MixedLoader:
 
 
 def _module_of(name: str, part: Mapping[str, Any]) -> HandDataModule:
-    """The datamodule of a part, which must have something to train on."""
+    """The datamodule of a part, checked to have a training set."""
     unknown = sorted(set(part) - {"dataset", "data"})
     module = part.get("data")
     if unknown or not isinstance(module, HandDataModule):
         raise ValueError(
-            f"data.parts.{name} holds {sorted(part)}: a part has `dataset` and `data`, as a choice "
-            f"of `data` brings them: +data@data.parts.{name}=freihand"
+            f"data.parts.{name} holds {sorted(part)}: a part has `dataset` and `data`, as in a "
+            f"choice of `data`: +data@data.parts.{name}=freihand"
         )
     if module.makers["train"] is None:
         raise ValueError(f"part {name!r} has no training set: leave it out of data.parts")
@@ -192,14 +194,15 @@ def _checked(weights: Mapping[str, int], parts: Mapping[str, Any]) -> list[int]:
         raise ValueError("data.parts is empty: add some, e.g. +data@data.parts.freihand=freihand")
     if set(weights) != set(parts):
         raise ValueError(
-            f"data.weights are of {sorted(weights)}, data.parts are {sorted(parts)}: give each "
+            f"data.weights name {sorted(weights)}, data.parts are {sorted(parts)}: give each "
             f"part its weight, e.g. 'data.weights={{{','.join(f'{name}:1' for name in parts)}}}'"
         )
     for name, weight in weights.items():
         if type(weight) is not int or weight < 1:
             raise ValueError(
-                f"data.weights.{name}={weight}: a weight is a whole number of batches from 1 on (1 "
-                "and 2 for a third and two thirds); to train without a part, leave it out"
+                f"data.weights.{name}={weight}: a weight is a whole number of batches, at least 1 "
+                "(1 and 2 mean a third and two thirds); to train without a part, leave it out"
             )
+    # (2, 4) is the same mix as (1, 2), in a shorter round.
     divisor = math.gcd(*weights.values())
     return [weights[name] // divisor for name in parts]

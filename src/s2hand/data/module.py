@@ -27,13 +27,13 @@ class HandDataModule(pl.LightningDataModule):
     """Loaders over up to three datasets.
 
     Args:
-        train, val, test: make the datasets when called; made only when their stage begins.
-        window: frames per training sample. Validation and test go frame by frame, in order.
+        train, val, test: called to make the datasets, when their stage begins.
+        window: frames per training sample. Validation and test read single frames, in order.
         batch_size: clips per training batch; validation and test take as many frames at once.
-        num_workers: loader processes; 0 loads in the training process, None takes up to four, as
-            many as there are cores.
-        cache_features: serve the frozen features of the encoder where they are offered.
-        seed: of the order of training samples.
+        num_workers: loader processes; 0 loads in the training process, None uses one per core, at
+            most four.
+        cache_features: add the encoder's frozen features to the samples, where available.
+        seed: seed of the order of training samples.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class HandDataModule(pl.LightningDataModule):
         self._resumed = 0
 
     def use_features(self, extract: Extract, key: str) -> None:
-        """Serve the frozen features that ``extract`` computes beside every image, if configured."""
+        """Add the features that ``extract`` computes to every sample, if ``cache_features``."""
         if self.cache_features:
             self._features = (extract, key)
 
     def map_makers(self, change: Callable[[MakeDataset], MakeDataset]) -> None:
-        """Replace what makes each dataset by ``change`` of it."""
+        """Replace the maker of each dataset by ``change(maker)``."""
         self.makers = {split: make and change(make) for split, make in self.makers.items()}
 
     def dataset(self, split: str) -> HandDataset:
@@ -80,10 +80,10 @@ class HandDataModule(pl.LightningDataModule):
         return self._datasets[split]
 
     def prepare_data(self) -> None:
-        """Render, decode and cache what the stage reads; Lightning calls it once per machine.
+        """Render, decode and cache the data of the stage; Lightning calls this once per machine.
 
-        The other processes wait for it and map the files. Frozen features are computed on the
-        device of the model, which is moved there first.
+        The other processes wait, then map the files. Frozen features are computed on the model's
+        device, so the model is moved there first.
         """
         trainer = self.trainer
         assert trainer is not None
@@ -91,13 +91,14 @@ class HandDataModule(pl.LightningDataModule):
         if self.serves_features:
             trainer.strategy.model_to_device()
         for split in splits.get(str(trainer.state.fn and trainer.state.fn.value), ()):
+            # A run without validation needs no validation cache.
             skipped = split == "val" and trainer.limit_val_batches == 0
             if self.makers[split] is not None and not skipped:
                 self.make_split(split)
 
     @property
     def serves_features(self) -> bool:
-        """Whether samples carry frozen features."""
+        """Whether samples have frozen features."""
         return self._features is not None
 
     def make_split(self, split: str) -> None:
@@ -105,16 +106,16 @@ class HandDataModule(pl.LightningDataModule):
         self.dataset(split)
 
     def train_dataloader(self) -> DataLoader[HandBatch]:
-        """Shuffled, from where the run stands: see :meth:`shuffled`."""
+        """Shuffled, from the run's current position: see :meth:`shuffled`."""
         return self.shuffled(self._seen, *self._processes())
 
     def shuffled(
         self, seen: Callable[[], int], processes: int = 1, rank: int = 0
     ) -> DataLoader[HandBatch]:
-        """One of so many processes' shares of training, behind the batches that it has ``seen``.
+        """The training batches of process ``rank``, after the batches that the run has ``seen``.
 
-        Windows come evenly over recordings; the last incomplete batch is dropped. (Batch norm
-        dislikes it.)
+        Windows are drawn evenly from all recordings. An incomplete last batch is dropped, because
+        batch norm is unreliable on small batches.
         """
         samples: HandDataset | WindowedDataset = self.dataset("train")
         groups = None
@@ -125,17 +126,18 @@ class HandDataModule(pl.LightningDataModule):
         sampler = ShuffleSampler(
             length, self.batch_size, seen, self.seed, processes, rank, groups=groups
         )
+        # A dataset smaller than a batch gives one incomplete batch instead of none.
         few = len(sampler) < self.batch_size
         if few:
             _log.warning("%d samples are fewer than one batch of %d", length, self.batch_size)
         return self._loader(samples, self.batch_size, sampler=sampler, drop_last=not few)
 
     def val_dataloader(self) -> DataLoader[HandBatch] | list[Any]:
-        """In order, shared by all processes; no loader where there is no validation set."""
+        """In order, split between all processes; no loader without a validation set."""
         return self._shared("val") if self.makers["val"] is not None else []
 
     def test_dataloader(self) -> DataLoader[HandBatch]:
-        """In order, shared by all processes."""
+        """In order, split between all processes."""
         return self._shared("test")
 
     def _shared(self, split: str) -> DataLoader[HandBatch]:
@@ -143,11 +145,11 @@ class HandDataModule(pl.LightningDataModule):
         return self.in_order(split, sampler=sampler)
 
     def in_order(self, split: str, **options: Any) -> DataLoader[HandBatch]:
-        """Every frame of a split, in order, to this process, with further options of the loader."""
+        """Every frame of a split, in order and in this process; ``options`` are the loader's."""
         return self._loader(self.dataset(split), self.batch_size * self.window.frames, **options)
 
     def _processes(self) -> tuple[int, int]:
-        """How many processes there are, and which this is."""
+        """The number of processes, and the rank of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(
@@ -164,13 +166,13 @@ class HandDataModule(pl.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches the run has seen, for checkpoints."""
+        """The number of batches the run has seen, for checkpoints."""
         return {"seen": self._seen()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on behind the last batch that the interrupted run has seen."""
+        """Resume after the last batch already trained on."""
         self._resumed = int(state_dict["seen"])
 
     def _seen(self) -> int:
-        # Loaders are made before Lightning restores its own count, so the larger one is right.
+        # Loaders are made before Lightning restores its count, so the larger count is right.
         return max(self._resumed, batches_seen(self.trainer) if self.trainer else 0)

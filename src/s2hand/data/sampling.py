@@ -1,4 +1,4 @@
-"""The order of training samples: shuffled anew each epoch, and resumable anywhere."""
+"""The order of training samples: reshuffled each epoch, and resumable at any batch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 class ShuffleSampler(DistributedSampler[int]):
-    """Each epoch a new order of 0..length-1, entered where the run stands.
+    """A new order of 0..length-1 for each epoch, from the run's current position.
 
-    Without ``groups`` it is a permutation. With them every group has an equal share of the epoch,
-    however many samples it holds: a large group shows some, a small one repeats its own.
+    Without ``groups`` the order is a permutation. With them every group has an equal fraction of
+    the epoch, whatever its size: a large group shows some of its samples, a small one repeats them.
 
-    What comes next depends on ``seed`` and on how many batches the run has seen, and on nothing
-    else: not on Lightning's count of epochs, which a run that stopped within one raises by one.
+    The next sample depends only on ``seed`` and on the number of batches the run has seen. It does
+    not depend on Lightning's epoch count, which rises by one when a run stops within an epoch.
 
     Args:
         length: samples of the dataset.
-        batch_size: of this process; an epoch's last incomplete batch is left out.
-        seen: how many batches the run has seen; asked at the start of every iteration.
-        seed: of the permutations.
-        num_replicas: processes that share the samples, each taking every n-th.
-        rank: which of them this is.
+        batch_size: samples of a batch in this process; an incomplete last batch is left out.
+        seen: returns the number of batches the run has seen; called at the start of an iteration.
+        seed: seed of the permutations.
+        num_replicas: number of processes n that share the samples, each taking every n-th.
+        rank: number of this process.
         groups: [length] the group of every sample, 0..g-1, such as its recording.
     """
 
@@ -50,24 +50,25 @@ class ShuffleSampler(DistributedSampler[int]):
         self.batches = max(self.num_samples // batch_size, 1)
 
     def __iter__(self) -> Iterator[int]:
+        # The number of batches seen gives the epoch and the position in it.
         epoch, done = divmod(self.seen(), self.batches)
         rng = np.random.default_rng([self.seed, epoch])
         groups = self.groups
         order = rng.permutation(self.length) if groups is None else balanced_order(rng, groups)
-        own = order[self.rank : self.total_size : self.num_replicas]
-        return iter(own[done * self.batch_size :].tolist())
+        local = order[self.rank : self.total_size : self.num_replicas]
+        return iter(local[done * self.batch_size :].tolist())
 
 
 class InOrderSampler(DistributedSampler[int]):
-    """Every n-th of 0..length-1, in order, to as many for each process.
+    """Every n-th of 0..length-1, in order, the same number for each process.
 
-    Processes go through batches in step, so those that have one sample less end with a repeat;
-    :func:`own_share` says how many samples come before it, and only these should be measured.
+    Processes iterate in step, so those with one sample less end with a repeated sample. Only the
+    first :func:`local_count` samples should be measured.
 
     Args:
         length: samples of the dataset.
-        num_replicas: processes that share the samples, each taking every n-th.
-        rank: which of them this is.
+        num_replicas: number of processes n that share the samples, each taking every n-th.
+        rank: number of this process.
     """
 
     def __init__(self, length: int, num_replicas: int, rank: int) -> None:
@@ -79,25 +80,25 @@ class InOrderSampler(DistributedSampler[int]):
         return (i % self.length for i in range(self.rank, self.total_size, self.num_replicas))
 
 
-def own_share(length: int, num_replicas: int, rank: int) -> int:
-    """How many of 0..length-1 :class:`InOrderSampler` gives to a process, repeats not counted."""
+def local_count(length: int, num_replicas: int, rank: int) -> int:
+    """Number of samples that :class:`InOrderSampler` gives to a process, without repeats."""
     return len(range(rank, length, num_replicas))
 
 
 def balanced_order(
     rng: np.random.Generator, groups: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """n of the samples 0..n-1 in which every group appears equally often, give or take one.
+    """n of the samples 0..n-1 with every group equally often, to within one.
 
-    The groups take turns in an order drawn anew for each round; each goes through its samples in
-    random order, and begins anew when it has shown all.
+    Every round contains each group once, in random order. A group shows its samples in random
+    order, and starts a new order when all are shown.
     """
     n, count = len(groups), int(groups.max()) + 1
     rounds = -(-n // count)
-    turns = np.concatenate([rng.permutation(count) for _ in range(rounds)])[:n]
+    slots = np.concatenate([rng.permutation(count) for _ in range(rounds)])[:n]
     order = np.empty(n, np.int64)
     for group in range(count):
-        members, places = np.flatnonzero(groups == group), np.flatnonzero(turns == group)
+        members, places = np.flatnonzero(groups == group), np.flatnonzero(slots == group)
         passes = -(-len(places) // len(members))
         shown = np.concatenate([rng.permutation(members) for _ in range(max(passes, 1))])
         order[places] = shown[: len(places)]
@@ -105,14 +106,16 @@ def balanced_order(
 
 
 def batches_seen(trainer: pl.Trainer) -> int:
-    """Batches that a run has trained on, before it was resumed and since."""
+    """Number of batches that a run has trained on, including those before it was resumed."""
     return int(trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 
 
-def turns(weights: Sequence[int]) -> tuple[int, ...]:
-    """Who of several is next in a round of ``sum(weights)`` turns, each as often as it weighs.
+def round_robin(weights: Sequence[int]) -> tuple[int, ...]:
+    """A weighted round of ``sum(weights)`` slots: position i appears ``weights[i]`` times, evenly.
 
-    The turns of each lie evenly in the round: weights (1, 2) give (1, 0, 1).
+    >>> round_robin((1, 2))
+    (1, 0, 1)
     """
+    # Slot k of position i belongs at the fraction (k + 1/2) / w of the round.
     places = [((k + 0.5) / w, i) for i, w in enumerate(weights) for k in range(w)]
     return tuple(i for _, i in sorted(places))

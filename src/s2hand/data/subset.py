@@ -1,4 +1,4 @@
-"""One sequence of a dataset, as a dataset: what adaptation to one video takes."""
+"""One sequence of a dataset as a dataset, for adaptation to one video."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from s2hand.types import HandBatch
 
 
 class SequenceSubset(WrappedDataset):
-    """The frames of one of a dataset's ``segments()``, in order; indices count from 0 again.
+    """The frames of one of a dataset's ``segments()``, in order; indices start from 0.
 
     Args:
-        dataset: makes the whole dataset when called.
-        sequence: which of its segments, from 0.
+        dataset: called to make the whole dataset.
+        sequence: index of its segment, from 0.
 
     Raises:
         ValueError: if there is no such segment.

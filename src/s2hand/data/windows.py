@@ -15,8 +15,8 @@ from s2hand.window import Window
 class WindowedDataset(Dataset[HandBatch]):
     """Every window that lies within one of a dataset's segments, [t, ...] without batch dimension.
 
-    Windows begin ``window.step`` frames apart, from the first frame of each segment on. Segments
-    shorter than a window give none. ``recordings`` [m] numbers the recording of every window.
+    Windows start ``window.step`` frames apart, at the first frame of each segment. Segments shorter
+    than a window give none. ``recordings`` [m] is the number of each window's recording.
 
     Raises:
         ValueError: if no segment is long enough, naming the lengths.
@@ -35,6 +35,7 @@ class WindowedDataset(Dataset[HandBatch]):
                 "window=image and leave the temporal terms out of `loss`, or for one part of "
                 "data=mixed data.parts.<name>.data.window=null"
             )
+        # Sampling is balanced over recordings, so each window needs its number.
         names = [dataset.recording(int(first)) for first in self.frames[:, 0]]
         self.recordings = np.unique(names, return_inverse=True)[1]
 

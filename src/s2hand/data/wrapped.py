@@ -11,8 +11,8 @@ from s2hand.types import HandBatch, Labels
 class WrappedDataset(HandDataset):
     """A dataset that forwards everything to the dataset it wraps.
 
-    A subclass overrides only what it changes. One that serves other frames, or another order of
-    them, overrides :meth:`__len__`, :meth:`position` and :meth:`segments`.
+    A subclass overrides only what it changes. One with other frames, or another order, overrides
+    :meth:`__len__`, :meth:`position` and :meth:`segments`.
 
     Args:
         dataset: the wrapped dataset.
@@ -40,12 +40,12 @@ class WrappedDataset(HandDataset):
         return self.dataset[self.position(index)]
 
     def labels_of(self, index: int) -> Labels | None:
-        """The labels that the wrapped dataset has of the frame."""
+        """The wrapped dataset's labels of the frame."""
         return self.dataset.labels_of(self.position(index))
 
     @property
     def names(self) -> Sequence[str]:
-        """The names that the frames have in the wrapped dataset."""
+        """The wrapped dataset's names of the frames."""
         return self.dataset.names
 
     @property
@@ -58,15 +58,15 @@ class WrappedDataset(HandDataset):
         return self.dataset.segments()
 
     def recording(self, index: int) -> str:
-        """The recording that the frame has in the wrapped dataset."""
+        """The wrapped dataset's recording of the frame."""
         return self.dataset.recording(self.position(index))
 
     def detection_name(self, index: int) -> str:
-        """The name that the frame has in files of detections."""
+        """The wrapped dataset's name of the frame in files of detections."""
         return self.dataset.detection_name(self.position(index))
 
     def is_left(self, index: int) -> bool:
-        """Whether the wrapped dataset shows a left hand there."""
+        """Whether the wrapped dataset's frame shows a left hand."""
         return self.dataset.is_left(self.position(index))
 
     def prepare(self) -> None:

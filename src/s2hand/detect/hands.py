@@ -1,4 +1,4 @@
-"""What a detector of hands says of one picture."""
+"""A hand as a detector reports it for one picture."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class FoundHand:
     """One hand in one picture."""
 
     keypoints: Float[np.ndarray, "21 2"]
-    """Pixels of the upright picture, pixel centres at integers, common order; may lie outside."""
+    """Pixels of the upright picture, pixel centres at integers, common order; may be outside."""
     side: Side
-    """The subject's own hand, if the picture is not mirrored."""
+    """The subject's right or left, if the picture is not mirrored."""
     score: float
     """How sure the detector is of the side, 0.5..1."""
     confidence: Float[np.ndarray, " 21"] = field(default_factory=lambda: np.ones(21))
-    """How far each keypoint can be trusted, 0..1; 1 until that was looked into."""
+    """Confidence per keypoint, 0..1; 1 until :func:`~s2hand.detect.confidence.with_confidence`."""
 
 
 def hand_size(keypoints: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:
-    """Length of a hand in the picture: the longest way from the wrist along a finger to its tip.
+    """Length of a hand in the picture: the longest path from the wrist along a finger to its tip.
 
-    The way is the sum of its four bones (our definition), in the unit of the keypoints. A fist
-    keeps most of it, where its bounding box is half of an open hand's.
+    A path is the sum of its four bones (our definition), in the unit of the keypoints. It changes
+    little when the hand closes; the bounding box of a fist is half of an open hand's.
     """
     parents, children = np.transpose(BONES)  # finger by finger, each from the wrist to its tip
     bones = np.linalg.norm(keypoints[..., children, :] - keypoints[..., parents, :], axis=-1)

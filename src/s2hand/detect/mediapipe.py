@@ -1,4 +1,4 @@
-"""MediaPipe's HandLandmarker (Tasks API): the only place that knows MediaPipe."""
+"""MediaPipe's HandLandmarker (Tasks API); no other module imports MediaPipe."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from jaxtyping import Float, UInt8
 from s2hand.detect.hands import FoundHand, Side
 
 _SIDES: dict[str, Side] = {"Left": "left", "Right": "right"}
-_PADDING = 0.5  # of the longer side, all round; where nothing was found without
+_PADDING = 0.5  # border as a fraction of the longer side, where nothing was found without one
 
 
 class HandLandmarker:
-    """Finds hands in pictures, or in the frames of one video; to be closed, or used by ``with``.
+    """Finds hands in pictures, or in the frames of one video; close it, or use it in ``with``.
 
-    A hand that fills the picture escapes the palm detector: where nothing is found, the picture is
-    looked at once more with a black border.
+    The palm detector misses a hand that fills the picture: where it finds none, the picture is
+    searched again with a black border.
 
     Args:
-        model: ``hand_landmarker.task``.
-        hands: how many hands at most.
-        video: whether the pictures are the frames of one video: hands are then followed from
-            frame to frame, which is faster and steadier than to search every frame.
-        pad: whether to look again with a border.
+        model: path of ``hand_landmarker.task``.
+        hands: maximum number of hands.
+        video: whether the pictures are the frames of one video: hands are then tracked from frame
+            to frame, which is faster and steadier than searching every frame.
+        pad: whether to search again with a border.
 
     Raises:
         ModuleNotFoundError: if MediaPipe is not installed.
-        ValueError: naming the file, if it is no model.
+        ValueError: naming the file, if it is not a model.
     """
 
     def __init__(self, model: Path, hands: int = 2, video: bool = False, pad: bool = True) -> None:
         if hands < 1:
-            raise ValueError(f"hands={hands}: look for at least one hand")
+            raise ValueError(f"hands={hands}: search for at least one hand")
         self._model, self._hands, self._video, self._pad = model, hands, video, pad
         self._last_ms = -1
         self._padded: HandLandmarker | None = None
         with _quiet_stderr():
             self._mediapipe, self._landmarker = _open(model, hands, video)
-            # The first call starts the networks, which say so on stderr.
+            # The first call starts the networks, which report it on stderr.
             self._detect(np.zeros((64, 64, 3), np.uint8), 0.0)
 
     def __call__(
         self, picture: UInt8[np.ndarray, "h w 3"], seconds: float = 0.0
     ) -> list[FoundHand]:
-        """Hands of an upright RGB picture, the detector's surest first.
+        """Hands of an upright RGB picture, in the detector's order: the most certain first.
 
-        ``seconds`` is when the frame of a video is shown; frames come in order.
+        ``seconds`` is the presentation time of a video's frame; frames come in order.
         """
         found = self._detect(np.ascontiguousarray(picture), seconds)
         if found or not self._pad:
@@ -88,7 +88,7 @@ class HandLandmarker:
     def _detect(self, picture: UInt8[np.ndarray, "h w 3"], seconds: float) -> list[FoundHand]:
         image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=picture)
         if self._video:
-            # Two frames of a fast or variable rate may fall into one millisecond.
+            # Times must increase, but frames of a fast or variable rate may share a millisecond.
             self._last_ms = max(self._last_ms + 1, round(1000 * seconds))
             result = self._landmarker.detect_for_video(image, self._last_ms)
         else:
@@ -103,7 +103,7 @@ class HandLandmarker:
 
 
 def version() -> str:
-    """MediaPipe's."""
+    """MediaPipe's version."""
     return metadata.version("mediapipe")
 
 
@@ -126,21 +126,21 @@ def _open(model: Path, hands: int, video: bool) -> tuple[Any, Any]:
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{model} is no hand_landmarker.task that MediaPipe can open ({reason}); "
+            f"{model} is not a hand_landmarker.task that MediaPipe can open ({reason}); "
             "s2hand-detect --get-model makes one"
         ) from error
 
 
 def _pixels(points: Any, width: int, height: int) -> Float[np.ndarray, "21 2"]:
-    """Normalised landmarks count from the corner of the picture, pixels from the first's centre."""
+    """Normalised landmarks in pixels: from an origin at the corner to pixel centres at integers."""
     return np.array([[p.x * width - 0.5, p.y * height - 0.5] for p in points])
 
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Drop what is written to the process's stderr, which no setting of MediaPipe's networks stops.
+    """Drop the log of MediaPipe's networks on the process's stderr, which no setting switches off.
 
-    Below Python's ``sys.stderr``, so that exceptions still come through.
+    The file descriptor is redirected, not Python's ``sys.stderr``, so exceptions are still raised.
     """
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

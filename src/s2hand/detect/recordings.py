@@ -1,4 +1,4 @@
-"""Detection as a job: the hands of a video or of pictures, followed, judged and written."""
+"""Detection on a video or on pictures: hands are found, tracked, given confidences, and written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from s2hand.data.detections.files import TrackInfo
 from s2hand.data.detections.tracks import TRACKS_SCHEMA, TrackKeypoints, write_tracks
 from s2hand.data.frames.sources import IMAGE_SUFFIXES
-from s2hand.detect.confidence import VIEWS
+from s2hand.detect.confidence import PICTURE_CHANGES
 from s2hand.detect.mediapipe import version
 from s2hand.detect.model import find_model
 from s2hand.detect.search import search
@@ -33,18 +33,18 @@ def detect(
     hands: int = 2,
     sequence: bool | None = None,
 ) -> list[TrackInfo]:
-    """Find the hands of a video or of pictures and write them; what the file holds.
+    """Find the hands of a video or of pictures and write them; return the tracks written.
 
     Args:
         source: a video, a picture, or a folder of pictures.
         out: the JSON to write.
-        model: ``hand_landmarker.task``, if not where :func:`find_model` looks.
-        hands: how many at most in one frame.
-        sequence: whether pictures follow each other; a video does.
+        model: path of ``hand_landmarker.task``; by default that of :func:`find_model`.
+        hands: maximum number in one frame.
+        sequence: whether the pictures are consecutive in time; by default only for a video.
 
     Raises:
-        ValueError: if there is no hand; the file is written all the same, and says so.
-        FileNotFoundError, ValueError: what cannot be read, and the remedy.
+        ValueError: if no hand is found; the file is written nevertheless, without tracks.
+        FileNotFoundError, ValueError: naming the file that cannot be read, and the remedy.
     """
     check_output(out, [InputFolder(source, IMAGE_SUFFIXES), model])
     model = find_model(model)
@@ -58,12 +58,12 @@ def detect(
     infos = write_tracks(
         out, frames.names, [_keypoints(track) for track in tracks],
         next(iter(frames.sizes)) if len(frames.sizes) == 1 else None, source.name,
-        f"MediaPipe {version()}, confidence from {len(VIEWS)} views",
+        f"MediaPipe {version()}, confidence from {len(PICTURE_CHANGES)} views",
     )  # fmt: skip
     if not infos:
         raise ValueError(
-            f"{source}: no hand was found in {len(found)} frames ({out} says so); is one "
-            "in sight, upright and not too small? Detections of another tool will do, too"
+            f"{source}: no hand was found in {len(found)} frames ({out} holds none); is one "
+            "in sight, upright and not too small? Detections of another tool work, too"
         )
     return infos
 
@@ -75,7 +75,7 @@ def _keypoints(track: HandTrack) -> TrackKeypoints:
 
 
 def check_output(out: Path, inputs: Iterable[Input] = ()) -> None:
-    """Raise ValueError rather than replace an input, or a file that does not hold detections."""
+    """Raise ValueError if ``out`` is an input, or a file without detections, not to replace it."""
     check_file(out, inputs, _holds_detections)
     check_writable(out.parent)
 

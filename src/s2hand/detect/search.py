@@ -1,4 +1,4 @@
-"""The hands of every frame of a recording, and how far their keypoints can be trusted."""
+"""The hands of every frame of a recording, with a confidence for each keypoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import numpy as np
 from jaxtyping import UInt8
 
-from s2hand.detect.confidence import confident
+from s2hand.detect.confidence import with_confidence
 from s2hand.detect.hands import FoundHand
 from s2hand.detect.mediapipe import HandLandmarker
 from s2hand.files.cores import cores
@@ -28,36 +28,36 @@ def search(
 ) -> Iterator[list[FoundHand]]:
     """The hands of each frame, in the frames' order.
 
-    One pass, of which a few frames at a time are in memory: hands are found one frame after the
-    other, and beside it, in other threads, found again on changed pictures, which makes their
-    confidences (:func:`confident`).
+    Frames are searched in one pass, with a few in memory at a time. Other threads meanwhile detect
+    each hand again on changed pictures to compute its confidences (:func:`with_confidence`).
 
     Args:
-        frames: upright RGB pictures, and when each is shown, in seconds.
-        model: ``hand_landmarker.task``.
-        hands: how many at most in one frame.
-        video: whether the frames follow each other.
+        frames: upright RGB pictures with their presentation times in seconds.
+        model: path of ``hand_landmarker.task``.
+        hands: maximum number in one frame.
+        video: whether the frames are consecutive frames of one video.
     """
     with ExitStack() as stack:
         find = stack.enter_context(HandLandmarker(model, hands, video=video))
-        # Made here and lent to the threads, so that none is closed while one works with it.
+        # Opened here and lent to the threads, so none is closed while a thread uses it.
         idle: SimpleQueue[HandLandmarker] = SimpleQueue()
         for _ in range(_WORKERS):
             idle.put(stack.enter_context(HandLandmarker(model, hands, pad=False)))
         pool = ThreadPoolExecutor(_WORKERS)
         stack.callback(pool.shutdown, cancel_futures=True)
 
-        def judge(picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand) -> FoundHand:
+        def rate(picture: UInt8[np.ndarray, "h w 3"], hand: FoundHand) -> FoundHand:
             find_again = idle.get()
             try:
-                return confident(picture, hand, find_again)
+                return with_confidence(picture, hand, find_again)
             finally:
                 idle.put(find_again)
 
         waiting: deque[list[Future[FoundHand]]] = deque()
         for picture, seconds in frames:
-            seen = find(picture, seconds)
-            waiting.append([pool.submit(judge, picture, hand) for hand in seen])
+            found = find(picture, seconds)
+            waiting.append([pool.submit(rate, picture, hand) for hand in found])
+            # A bounded queue keeps memory constant and the threads busy.
             if len(waiting) > 2 * _WORKERS:
                 yield [future.result() for future in waiting.popleft()]
         for futures in waiting:

@@ -1,4 +1,4 @@
-"""A video or pictures read for detection: what cannot be read is left out and remembered."""
+"""A video or pictures read for detection: unreadable frames are left out and listed."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from PIL import Image
 
 from s2hand.data.frames.sources import Pictures, Video, open_source, read_image
 
-_FPS = 30.0  # of pictures that follow each other; only their order matters
+_FPS = 30.0  # nominal rate of consecutive pictures; only their order matters
 
 
 class SourceFrames:
-    """The frames of a video, a picture or a folder of pictures, to be gone through once.
+    """The frames of a video, a picture or a folder of pictures, for one iteration.
 
     Args:
         path: a video, a picture, or a folder of pictures.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, or not one frame of it can be read.
+        FileNotFoundError, ValueError: if there is no such source, or no frame can be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._source = open_source(path)
         self.names: list[str] = []
-        """Of the frames gone through: numbers of a video's, file names of pictures."""
+        """Of the frames read so far: frame numbers of a video, file names of pictures."""
         self.sizes: set[tuple[int, int]] = set()
-        """Widths and heights among them."""
+        """Their different (width, height)."""
         self.broken: list[str] = []
-        """What could not be read, and why."""
+        """A message for each part that could not be read, with the reason."""
         if isinstance(self._source, Video) and self._source.scan.problem:
             self.broken.append(f"{self._source.scan.problem}; the frames before that are used")
 
     @property
     def is_video(self) -> bool:
-        """Whether it is one, so that its frames follow each other."""
+        """Whether the source is a video, so its frames are consecutive."""
         return isinstance(self._source, Video)
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class SourceFrames:
             self.sizes.add(image.size)
             yield np.asarray(image), seconds
         if not self.names:
-            raise ValueError(f"not one picture can be read: {self.broken[0]}")
+            raise ValueError(f"no picture can be read: {self.broken[0]}")
 
     def _pictures(self, pictures: Pictures) -> Iterator[tuple[str, Image.Image, float]]:
         for number, file in enumerate(pictures.files):

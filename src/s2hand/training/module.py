@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from s2hand import __version__
-from s2hand.data.sampling import batches_seen, own_share
+from s2hand.data.sampling import batches_seen, local_count
 from s2hand.metric.hands import HandMetrics
 from s2hand.metric.protocols import BenchmarkMetrics
 from s2hand.metric.sequences import SequenceMetrics
@@ -119,7 +119,7 @@ class S2Hand(pl.LightningModule):
 
     def _begin(self, split: str) -> None:
         frames = self.trainer.datamodule.dataset(split)  # type: ignore[attr-defined]
-        self._remaining = own_share(len(frames), self.trainer.world_size, self.global_rank)
+        self._remaining = local_count(len(frames), self.trainer.world_size, self.global_rank)
         metric: Any = self.metrics["sequences"]
         metric.reset()
         metric.segments = [run for run in frames.segments() if len(run) > 2]

@@ -196,7 +196,7 @@ class TestBadData:
         ):
             make(without(around(DOTS), *range(COUNT)))
 
-    def test_a_hand_in_few_frames_is_told_where_all_are_kept(
+    def test_a_hand_in_few_frames_is_reported_where_all_are_kept(
         self, make: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         dataset = make(without(around(DOTS), *range(2, COUNT)), keep_all=True)
@@ -330,7 +330,7 @@ class TestCache:
         assert list((tmp_path / "cache" / "frames").iterdir()) == []
         assert make()[0].image.max() > 0.5
 
-    def test_keys_tell_contents_apart(self, make: Any) -> None:
+    def test_keys_distinguish_contents(self, make: Any) -> None:
         moved = around(DOTS)
         moved.keypoints[0, 0] += 0.5  # inside the circle: the box stays
         variants = [
@@ -365,7 +365,7 @@ class TestCache:
 class TestPictures:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        """Three pictures: one plain, one of another size, one turned by EXIF."""
+        """Three pictures: one plain, one of another size, one rotated by EXIF."""
         folder = tmp_path / "pictures"
         folder.mkdir()
         Image.fromarray(dot_frame(160, 120, (60, 50))).save(folder / "a.png")

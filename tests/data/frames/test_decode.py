@@ -1,4 +1,4 @@
-"""Videos of all kinds: every frame upright, with its time; damaged ones as far as numbers hold."""
+"""Videos of all kinds: every frame upright, with its time; damaged ones up to the damage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_time_stamps_of_a_variable_rate_are_kept(tmp_path: Path, frames: list[np
         scan = scan_video(path)
         np.testing.assert_allclose(scan.times, stamps - stamps[0], atol=2e-3)
         assert scan.first_of(COUNT) == COUNT
-        # Long pauses are no lost frames.
+        # Long pauses are not lost frames.
         assert scan.first_of(COUNT + 11) is None
 
 
@@ -82,17 +82,17 @@ def test_one_frame_is_a_video(tmp_path: Path, frames: list[np.ndarray]) -> None:
     reason=f"PyAV {av.__version__} cannot write rotated videos",
 )
 @pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_turned_videos_come_upright(tmp_path: Path, rotation: int) -> None:
-    # A telephone held upright stores 96 x 64 frames, to be turned when shown.
+def test_rotated_videos_come_upright(tmp_path: Path, rotation: int) -> None:
+    # A telephone held upright stores 96 x 64 frames, to be rotated when shown.
     path = write_video(tmp_path / "turned.mp4", [dot_frame(96, 64, (20, 10))] * 2, rotation)
     image = next(read_video(path))
-    # The stored dot is near the top left corner; counter-clockwise turns take that corner along.
+    # The stored dot is near the top left corner, which moves counter-clockwise.
     shown = {90: (10, 96 - 1 - 20), 180: (96 - 1 - 20, 64 - 1 - 10), -90: (64 - 1 - 10, 20)}
     assert image.size == scan_video(path).size == ((96, 64) if rotation == 180 else (64, 96))
     np.testing.assert_allclose(dot_centre(np.asarray(image)), shown[rotation], atol=0.3)
 
 
-def test_no_video_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"not a video" * 100)
     for read in (lambda: list(read_video(path)), lambda: scan_video(path)):
@@ -100,7 +100,7 @@ def test_no_video_is_named(tmp_path: Path) -> None:
             read()
 
 
-def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+def test_sound_alone_is_not_a_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
@@ -116,19 +116,19 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
 def test_frames_before_damage_keep_their_numbers(
     tmp_path: Path, frames: list[np.ndarray], name: str, break_it: Callable[[Path, float], Path]
 ) -> None:
-    """What a decoder leaves out in silence must not move the frames behind it."""
+    """Frames that a decoder drops silently must not shift the numbers of later ones."""
     options = {"movflags": "faststart"} if name == "a.mp4" else {}
     codec = "mpeg4" if name == "a.avi" else "libx264"
     path = write_video(tmp_path / name, frames, codec=codec, **options)
     scan = scan_video(break_it(path, 0.5))
     readable = scan.first_of(COUNT)
     if (name, break_it) == ("a.ts", truncate):
-        # Such a stream does not say how long it is: it could as well be another video.
+        # Such a stream has no duration, so it could be another video.
         assert readable is None
         return
     assert readable is not None
     assert 20 < readable < 40
-    # H.264 patches what is damaged in part, so the last ones may look odd.
+    # H.264 repairs partial damage, so the last ones may look odd.
     sound = readable - 4 if break_it is damage else readable
     np.testing.assert_allclose(dots(path, readable)[:sound], DOTS[:sound], atol=1)
     assert scan.problem is None or f"{path} after {len(scan.times)} frames" in scan.problem
@@ -137,18 +137,18 @@ def test_frames_before_damage_keep_their_numbers(
             dots(path)
 
 
-def test_wherever_it_is_cut_no_number_moves(tmp_path: Path, frames: list[np.ndarray]) -> None:
+def test_wherever_it_is_cut_the_numbers_stay(tmp_path: Path, frames: list[np.ndarray]) -> None:
     """Frames are stored out of order, so the last of a cut file may lack their predecessors."""
     path = write_video(tmp_path / "a.mkv", frames, codec="libx264")
     whole = path.read_bytes()
-    for share in np.linspace(0.4, 0.6, 9):
+    for fraction in np.linspace(0.4, 0.6, 9):
         path.write_bytes(whole)
-        readable = scan_video(truncate(path, share)).first_of(COUNT)
+        readable = scan_video(truncate(path, fraction)).first_of(COUNT)
         assert readable is not None
         np.testing.assert_allclose(dots(path, readable), DOTS[:readable], atol=1)
 
 
-def test_a_video_that_changes_is_looked_at_again(tmp_path: Path, frames: list[np.ndarray]) -> None:
+def test_a_video_that_changes_is_scanned_again(tmp_path: Path, frames: list[np.ndarray]) -> None:
     path = tmp_path / "clip.mp4"
     assert len(scan_video(write_video(path, frames[:9])).times) == 9
     assert len(scan_video(write_video(path, frames[:5])).times) == 5
@@ -176,7 +176,7 @@ def test_a_film_gives_any_frame(
     assert dot_centre(np.asarray(film[30]) // 64 * 64)[0] == pytest.approx(DOTS[30][0], abs=0.5)
 
 
-def test_what_is_no_film_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_film_is_named(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"no film")
     with pytest.raises(ValueError, match=r"cannot decode .*film\.mp4"):

@@ -68,12 +68,12 @@ def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
         assert read_image(tmp_path / f"{mode}.png").mode == "RGB"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_truncated_images_are_named(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_truncated_images_are_named(tmp_path: Path, fraction: float) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "cut.jpg")
     with pytest.raises(ValueError, match=r"cannot read image .*cut\.jpg"):
-        read_image(truncate(tmp_path / "cut.jpg", share))
+        read_image(truncate(tmp_path / "cut.jpg", fraction))
 
 
 def test_a_missing_image_is_a_missing_file(tmp_path: Path) -> None:
@@ -119,12 +119,12 @@ def test_frames_before_damage_are_kept_with_a_warning(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert f"cannot decode {path} after {len(joined)} frames" in record.getMessage()
-    assert f"its first {len(joined)} frames are used, of 60 with" in record.getMessage()
+    assert f"its first {len(joined)} frames, of 60 with" in record.getMessage()
     # As many as were read before: reading is the same every time.
     assert len(list(video.images(range(len(joined))))) == len(joined)
 
 
-def test_damage_behind_the_last_detection_is_told_too(
+def test_damage_behind_the_last_detection_is_reported_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     video = Video(damage(write_noise(tmp_path / "broken.mp4"), 0.5))
@@ -142,7 +142,7 @@ def test_pictures_in_natural_order_without_the_skipped(tmp_path: Path) -> None:
         Pictures(tmp_path, skip=["c.png"])
 
 
-def test_sources_are_told_apart(tmp_path: Path, clip: Path) -> None:
+def test_sources_are_distinguished(tmp_path: Path, clip: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     assert isinstance(open_source(tmp_path), Pictures)
     assert isinstance(open_source(tmp_path / "a.png"), Pictures)
@@ -176,7 +176,7 @@ def test_file_keys_see_a_change_anywhere_probed(tmp_path: Path) -> None:
         changed = content.copy()
         changed[position] = 1
         path.write_bytes(changed)
-        # The digest alone: the time may be too coarse to tell.
+        # The digest alone: the time may be too coarse.
         assert file_key(path)[3] != first[3]
 
 

@@ -31,18 +31,18 @@ def test_round_trip_in_uneven_chunks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (KeyboardInterrupt(), "^$"),
         (OSError(28, "No space left on device"), "No space left .* 0.00 GB: '.*cache'"),
     ],
 )
-def test_an_interrupted_cache_leaves_nothing(tmp_path, error, said):
+def test_an_interrupted_cache_leaves_nothing(tmp_path, error, message):
     def chunks():
         yield chunk(0, 3)
         raise error
 
-    with pytest.raises(type(error), match=said):
+    with pytest.raises(type(error), match=message):
         write_cache(tmp_path / "cache", 7, LAYOUT, chunks())
     assert list(tmp_path.iterdir()) == []
 
@@ -59,7 +59,7 @@ def test_a_full_disk_is_refused_before_the_first_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(9, 9, 10**9))
 
     def never():
-        raise AssertionError("rendered although there is no room")
+        raise AssertionError("rendered although there is no space")
         yield
 
     needed = required_bytes(10**8, LAYOUT)
@@ -80,15 +80,15 @@ def test_the_first_of_two_writers_wins(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chunks", "said"),
+    ("chunks", "message"),
     [
         ([chunk(0, 2)], "not 3"),
         ([chunk(0, 4)], "not 3"),
         ([{**chunk(0, 3), "points": np.zeros((3, 5))}], "points: rows of shape"),
     ],
 )
-def test_chunks_that_do_not_fit_the_layout(tmp_path, chunks, said):
-    with pytest.raises(ValueError, match=said):
+def test_chunks_that_do_not_fit_the_layout(tmp_path, chunks, message):
+    with pytest.raises(ValueError, match=message):
         write_cache(tmp_path / "cache", 3, LAYOUT, chunks)
     assert list(tmp_path.iterdir()) == []
 

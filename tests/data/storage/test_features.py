@@ -1,4 +1,4 @@
-"""Cached features: equal to direct ones, keyed by what they depend on, whole or absent."""
+"""Cached features: equal to direct ones, keyed by what they depend on, complete or absent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_network_predicts_the_same_from_pixels_and_from_the_cache(tmp_path: Pa
 
     network = CompactNetwork(encoder)
     frames = PlainFrames(3, image_px=64)
-    # As a run does it: the network is new, and in training mode.
+    # As in a run, the network is new, and in training mode.
     dataset = wrapped(tmp_path, network.encoder.frozen_maps, frames, network.encoder.frozen_key)
     dataset.prepare()
     network.eval()
@@ -120,7 +120,7 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, error: BaseEx
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_computed(
+def test_a_disk_without_space_is_refused_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -160,7 +160,7 @@ def test_values_beyond_half_precision_are_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_before_preparing_says_so(tmp_path: Path) -> None:
+def test_reading_before_preparing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"prepare\(\)"):
         wrapped(tmp_path)[0]
 

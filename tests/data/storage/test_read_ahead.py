@@ -1,4 +1,4 @@
-"""Files read by threads, in order; what an error, an early end and Ctrl-C leave behind."""
+"""Files read by threads, in order; the state after an error, an early end and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_the_order_is_kept(count: int) -> None:
     assert without_readers()
 
 
-def test_waiting_for_a_slow_disk_is_shared_out() -> None:
-    together = threading.Barrier(THREADS, timeout=30)  # seconds; nobody passes it alone
+def test_threads_wait_for_a_slow_disk_together() -> None:
+    together = threading.Barrier(THREADS, timeout=30)  # seconds; all threads must wait together
 
     def read(source: int) -> int:
         together.wait()

@@ -10,7 +10,7 @@ from s2hand.data.storage.texts import Texts
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=12))
-def test_it_is_the_list_it_was_made_of(texts: list[str]) -> None:
+def test_it_equals_its_list(texts: list[str]) -> None:
     kept = Texts(iter(texts))
     assert list(kept) == texts
     assert kept == texts
@@ -22,7 +22,7 @@ def test_it_is_the_list_it_was_made_of(texts: list[str]) -> None:
     assert pickle.loads(pickle.dumps(kept)) == texts
 
 
-def test_file_names_that_are_no_text_survive() -> None:
+def test_file_names_that_are_not_utf8_survive() -> None:
     name = b"caf\xe9/0001.jpg".decode("utf-8", "surrogateescape")
     assert Texts([name])[0] == name
 

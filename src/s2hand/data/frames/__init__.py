@@ -1,1 +1,1 @@
-"""Own pictures and video: decoding, sources, crops, and the dataset of them."""
+"""The user's pictures and videos: decoding, sources, crops, and the dataset of them."""

@@ -20,16 +20,16 @@ _FORMAT = 1
 
 
 class FrameCrops:
-    """Square crops of chosen frames of a source; row i is the crop of the i-th of them.
+    """Square crops of chosen frames of a source; row i is the crop of the i-th chosen frame.
 
     Args:
-        source: where the frames come from.
-        name: of the source, for the folder's name and the progress bar.
-        numbers: of the frames to crop, increasing.
-        boxes: (left, top, side) of each, pixel edges of the upright frame.
+        source: the frames.
+        name: name of the source, for the folder's name and the progress bar.
+        numbers: numbers of the frames to crop, increasing.
+        boxes: (left, top, side) of each crop, pixel edges of the upright frame.
         image_px: side of the crops.
-        mirrored: flip them.
-        cache_dir: where they are kept; by default ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
+        mirrored: whether to flip the crops.
+        cache_dir: folder of the cache; by default ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FrameCrops:
         return self._pixels[row].copy()
 
     def prepare(self) -> None:
-        """Decode and crop all frames into the cache, unless they are there."""
+        """Decode and crop all frames into the cache, unless it exists."""
         if not self._folder.is_dir():
             write_cache(self._folder, len(self._numbers), self._layout, self._cut())
 
@@ -77,5 +77,5 @@ class FrameCrops:
         return open_cache(self._folder, len(self._numbers), self._layout)["image"]
 
     def __getstate__(self) -> dict[str, object]:
-        # A worker maps the file itself; pickling a map would copy all of it.
+        # Each worker maps the file: pickling the map would copy all of it.
         return {name: value for name, value in self.__dict__.items() if name != "_pixels"}

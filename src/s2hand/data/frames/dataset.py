@@ -1,4 +1,4 @@
-"""Own pictures and video: a folder of images or one video file, with its 2D detections."""
+"""The user's pictures or video: a folder of images or a video file, with its 2D detections."""
 
 from __future__ import annotations
 
@@ -30,50 +30,59 @@ logger = logging.getLogger(__name__)
 Split = Literal["all", "train", "val"]
 
 BEHIND_DAMAGE = "behind damage in the video"
-"""The reason that counts detections of frames that cannot be read."""
+"""Key in ``reasons``: the number of detections of frames that cannot be read."""
 
 
 class FramesDataset(HandDataset):
     """The frames of a video, or the pictures of a folder, cropped around the detected hand.
 
-    Everything comes from the detections: a confidence-weighted box per frame, smoothed over time
-    where the frames are a sequence, cut to a square (:mod:`s2hand.data.crops`); keypoints and K
-    follow into the crop's 224 pixels. :meth:`prepare` writes the crops once to a mapped file.
-    Frames without any detected keypoint are dropped and counted (``reasons``). Of a video that is
-    damaged or cut short the frames before that are served, with a warning.
+    The crops are computed from the detections: a confidence-weighted square box per frame, smoothed
+    over time where the frames are a sequence (:mod:`s2hand.data.crops`). Keypoints and K are
+    transformed to the crop's 224 pixels. :meth:`prepare` writes the crops once to a mapped file.
+    Frames without any detected keypoint are dropped and counted (``reasons``). Of a damaged or
+    truncated video, the frames before the damage are used, with a warning.
 
-    What is known of all frames lies ready: ``keypoints`` [n, 21, 2], ``confidence`` [n, 21] and
-    ``camera`` [n] of the crops, and for whoever draws on the full frames ``positions`` [n] in the
-    source of ``total`` frames (their ``source_names`` and ``source_sizes`` [total, 2], width and
-    height), ``affines`` [n, 3, 3] from full-frame to crop pixels (the mirroring
-    included), ``frame_intrinsics`` [n, 3, 3] and ``mirrored``. ``times`` [n] are seconds from the
-    video's first frame by its own time stamps, ``source_fps`` its mean rate and ``fps`` the rate
-    of the frames served (every ``every``-th); all None of pictures.
+    Attributes hold the values of all n frames: ``keypoints`` [n, 21, 2], ``confidence`` [n, 21] and
+    ``camera`` [n] of the crops. For drawing on the full frames there are ``positions`` [n] in the
+    source of ``total`` frames (with ``source_names`` and ``source_sizes`` [total, 2], width and
+    height), ``affines`` [n, 3, 3] from full-frame to crop pixels (including the mirroring),
+    ``frame_intrinsics`` [n, 3, 3] and ``mirrored``. ``times`` [n] are the video's time stamps in
+    seconds from its first frame, ``source_fps`` is its mean rate and ``fps`` the rate of the frames
+    used (every ``every``-th); all three are None for pictures.
 
     Args:
         source: a video file, an image or a folder of images (EXIF orientation respected).
-        detections: the path that :func:`read_detections` reads, or what it returns, in pixels of
-            the upright frames. Joined by name; for a video by frame number from 0.
-        side: which hand the frames show; left hands are mirrored (image, keypoints and K).
-        track: which of several hands in the file of detections; by default the first of the side.
-        horizontal_fov_deg: makes K, principal point in the middle, where no intrinsics are given.
+        detections: a path for :func:`read_detections`, or its result, in pixels of the upright
+            frames. Joined by name; for a video by frame number from 0.
+        side: the hand that the frames show; left hands are mirrored (image, keypoints and K).
+        track: index of the hand in the file of detections; by default the first of the side.
+        horizontal_fov_deg: field of view for K without ``intrinsics``; its principal point is the
+            middle.
         intrinsics: K of the full upright frame, pixels.
-        intrinsics_size: (width, height) that ``intrinsics`` was calibrated at, where it differs.
+        intrinsics_size: (width, height) of the calibration of ``intrinsics``, if it differs.
         image_px: side of the image tensor.
         margin: side of the crop as a multiple of the keypoints' extent.
         smooth_frames: sigma of the smoothing of boxes over time, in frames; 0 = none.
-        sequence: whether neighbours in order are neighbours in time; by default only for a video.
+        sequence: whether successive frames are consecutive in time; by default only for a video.
         split: ``all``, or a part of a fixed split: of every ``val_every`` blocks of
             ``block_frames`` consecutive frames the last is ``val``, the others are ``train``.
         keep_all: keep frames without detection, with confidence 0 and the previous box of the
             sequence or else the full frame; for prediction.
-        every: take every n-th frame only; what lies between is neither cropped nor a gap.
+        every: use every n-th frame only; the frames between are not cropped and are not a gap.
         skip: file names of pictures to leave out, such as unreadable ones.
-        cache_dir: where crops are kept; by default ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
+        cache_dir: folder of the crops; by default ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
 
     Raises:
-        ValueError: for detections that do not match the frames, unreadable frames, an implausible
-            K, and if no frame is left.
+        ValueError: if detections do not match the frames, frames are unreadable, K is implausible,
+            or no frame is left.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> found = Detections(("0.png",), 20 + np.arange(42.0).reshape(1, 21, 2), np.ones((1, 21)))
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (96, 64)).save(Path(folder) / "0.png")
+    ...     frames = FramesDataset(folder, found, cache_dir=folder)
+    ...     print(frames.names, frames.keypoints.shape, frames[0].image.shape)
+    ['0.png'] torch.Size([1, 21, 2]) torch.Size([1, 3, 224, 224])
     """
 
     def __init__(
@@ -100,13 +109,14 @@ class FramesDataset(HandDataset):
         if side not in SIDES:
             raise ValueError(f"side={side!r}; use 'right' or 'left'")
         if every < 1:
-            raise ValueError(f"every={every}: take every n-th frame, n at least 1")
+            raise ValueError(f"every={every}: use every n-th frame, n at least 1")
         self.every = every
         self.source, self.image_px, self.mirrored = Path(source), image_px, side == "left"
         self._source = open_source(self.source, skip)
         self._sequence = isinstance(self._source, Video) if sequence is None else sequence
         if not isinstance(detections, Detections):
             detections = read_detections(detections, side, track)
+        # Detections joined to the frames, and a box around the hand in each.
         found = self._source.join(detections)
         sizes = np.array(list(islice(self._source.sizes(), len(found)))).reshape(-1, 2)
         found = found.on_frames(sizes)
@@ -119,6 +129,7 @@ class FramesDataset(HandDataset):
             self._sequence,
             keep_all,
         )
+        # Frames that show a hand, and those of them that the split and ``every`` keep.
         usable = np.flatnonzero(~np.isnan(boxes[:, 0]))
         self.reasons = _reasons(found, sizes, len(usable))
         if isinstance(self._source, Video):
@@ -158,7 +169,7 @@ class FramesDataset(HandDataset):
     def _set_crops(
         self, found: Detections, boxes: Float[np.ndarray, "n 3"], K: Float[Tensor, "n 3 3"]
     ) -> None:
-        """Bring keypoints and K of the kept frames into the pixels of their crops."""
+        """Transform keypoints and K of the kept frames to the pixels of their crops."""
         kept = self.positions
         crops = [crop_affine(left, top, side, CROP_PX) for left, top, side in boxes[kept].tolist()]
         self.frame_intrinsics = K[kept]
@@ -174,7 +185,7 @@ class FramesDataset(HandDataset):
         return len(self.positions)
 
     def __getitem__(self, index: int) -> HandBatch:
-        """One crop with what was detected in it."""
+        """One crop with its detection."""
         index = range(len(self))[index]
         pixels = torch.from_numpy(self._crops[self._rows[index]])
         return HandBatch(
@@ -193,7 +204,7 @@ class FramesDataset(HandDataset):
 
     @property
     def content_key(self) -> str:
-        """Changes with the files, the detections and every parameter that matters."""
+        """Changes with the files, the detections and every parameter that affects the frames."""
         return self._content_key
 
     def pictures(self, indices: Sequence[int]) -> Iterator[Image.Image]:
@@ -201,22 +212,22 @@ class FramesDataset(HandDataset):
         return self._source.images(self.positions[list(indices)].tolist())
 
     def source_pictures(self, numbers: Sequence[int]) -> Iterator[Image.Image]:
-        """As :meth:`pictures`, by number in the source: frames without a hand, too."""
+        """Like :meth:`pictures`, by number in the source, so including frames without a hand."""
         return self._source.images(list(numbers))
 
     def segments(self) -> list[Sequence[int]]:
-        """Runs of consecutive kept frames of a sequence; otherwise every frame for itself."""
+        """Runs of consecutive kept frames of a sequence; otherwise single frames."""
         if not self._sequence:
             return super().segments()
         starts = np.cumsum([0, *map(len, runs_of(self.positions // self.every))]).tolist()
         return [range(first, end) for first, end in pairwise(starts)]
 
     def is_left(self, index: int) -> bool:
-        """Whether the frames show a left hand: all or none."""
+        """Whether the frames show a left hand; the same for all frames."""
         return self.mirrored
 
     def prepare(self) -> None:
-        """Decode and crop all frames into the cache, unless they are there."""
+        """Decode and crop all frames into the cache, unless it exists."""
         self._crops.prepare()
 
 
@@ -235,7 +246,7 @@ def _in_split(
 
 
 def _reasons(found: Detections, sizes: Int[np.ndarray, "n 2"], cropped: int) -> dict[str, int]:
-    """Counts of frames dropped, flagged or repaired."""
+    """Reason -> number of frames dropped, flagged or repaired."""
     detected = found.confidence > 0
     outside = (found.keypoints < -0.5) | (found.keypoints > sizes[:, None] - 0.5)
     empty = int((~detected.any(-1)).sum())
@@ -248,7 +259,7 @@ def _reasons(found: Detections, sizes: Int[np.ndarray, "n 2"], cropped: int) -> 
 
 
 def _report(source: Path, found: Detections, usable: int, reasons: dict[str, int]) -> None:
-    """Log what is kept; where frames without a hand are kept, too, how many show one."""
+    """Log how many frames are kept; if some have no hand, how many show one."""
     detected = int((found.confidence > 0).any(-1).sum())
     if 0 < detected < usable:
         report(logger, str(source), detected, len(found), reasons, "with a hand")

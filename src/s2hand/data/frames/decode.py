@@ -1,8 +1,8 @@
-"""Videos decoded by PyAV: upright frames in order, when they are shown, and where damage begins.
+"""Videos decoded by PyAV: upright frames in order, their times, and where damage begins.
 
-A frame is known by its number: that is how detections find it. So reading ends at the first sign of
-damage, since decoders leave out what they cannot read, and behind it no number is sure. What a
-decoder takes for sound, or patches without a word, keeps its number and is read.
+Frames are identified by number, also in detections. Decoders leave out frames that they cannot
+read, so after damage the numbers are unreliable, and reading ends at its first sign. Frames that a
+decoder accepts, or repairs silently, keep their numbers and are read.
 """
 
 from __future__ import annotations
@@ -25,54 +25,58 @@ _UPRIGHT = {
     180: Image.Transpose.ROTATE_180,
     270: Image.Transpose.ROTATE_270,
 }
-_GAP = 1.5  # between two frames, in the usual time between frames: one may be missing
-_REORDERED = 16  # frames that a decoder may hold back (H.264, annex A)
-_NEAR = 30  # frames: to decode so many is no slower than to look for a key frame
-_DEFAULT_FPS = 30.0  # of files that say nothing about time
+_GAP = 1.5  # time between two frames, in median steps, above which one may be missing
+_REORDERED = 16  # frames that a decoder may reorder (H.264, annex A)
+_NEAR = 30  # frames; decoding these is as fast as seeking a key frame
+_DEFAULT_FPS = 30.0  # for files without time information
 
 
 @dataclass(frozen=True)
 class VideoScan:
-    """What one pass over a video has found."""
+    """The result of one pass over a video."""
 
     size: tuple[int, int]
     """(width, height) of the upright frames, pixels."""
     times: Float[np.ndarray, " n"]
-    """When each frame that can be read is shown: seconds from the first one, increasing."""
+    """Presentation times of the readable frames: seconds from the first one, increasing."""
     step: float
     """Median time between two frames, seconds."""
     seconds: float
-    """Duration that the file announces; 0 where it does not."""
+    """Duration in the file's header; 0 if it has none."""
     problem: str | None
-    """What ended the reading, naming the file; None if the file's end was reached."""
+    """The error that ended the reading, naming the file; None if its end was reached."""
 
     def first_of(self, expected: int) -> int | None:
-        """How many leading frames are surely the first of the ``expected`` that there once were.
+        """How many leading frames are certainly the first of the ``expected`` original frames.
 
-        All of them, if none is missing. If the file breaks off, at damage or before the end that it
-        announces, those before a gap in time among the last, which come out of order: the file may
-        hold one whose predecessor is lost. If time has one gap, as long as the missing frames,
-        those before it. None if nothing in the file tells that there were more.
+        It is the number of all frames if none is missing. If the file ends early, at damage or
+        before its announced duration, it is the number before a gap in time among the last frames:
+        frames are stored out of order, so one may remain whose predecessor is lost. If there is a
+        single gap in time, as long as the missing frames, it is the number before that gap. None if
+        nothing in the file shows that there were more frames.
         """
+        # Gaps in time, in median steps.
         readable = len(self.times)
         steps = np.diff(self.times) / self.step
         gaps = np.flatnonzero(steps > _GAP)
         if readable == expected:
             return readable
+        # The file ends early: the last frames may miss predecessors.
         if self.problem or self.seconds - self.times[-1] > (1 + _GAP) * self.step:
             return int(min(gaps[gaps >= readable - _REORDERED], default=readable - 1)) + 1
+        # Frames are missing in the middle.
         if len(gaps) == 1 and round(steps[gaps[0]]) - 1 == expected - readable:
             return int(gaps[0]) + 1
         return None
 
 
 def scan_video(path: Path) -> VideoScan:
-    """Decode a video to learn what can be read of it; known in this process while the file stays.
+    """Decode a video to find its readable frames; cached in this process until the file changes.
 
-    Several times faster than :func:`read_video`, because no frame is converted to RGB.
+    This is several times faster than :func:`read_video`, because no frame is converted to RGB.
 
     Raises:
-        ValueError: naming the file, if not one frame can be read.
+        ValueError: naming the file, if no frame can be read.
     """
     status = path.stat()
     return _scan(path, status.st_size, status.st_mtime_ns)
@@ -83,7 +87,7 @@ def read_video(path: Path, wanted: Collection[int] | None = None) -> Iterator[Im
 
     Args:
         path: the file.
-        wanted: numbers of the frames to give, from 0; None is all of them.
+        wanted: numbers of the frames to return, from 0; None for all.
 
     Raises:
         ValueError: where damage begins, naming the file and how many frames could be decoded.
@@ -91,15 +95,15 @@ def read_video(path: Path, wanted: Collection[int] | None = None) -> Iterator[Im
     end = None if wanted is None else max(wanted, default=-1) + 1
     for number, frame in enumerate(islice(_decode(path), end)):
         if wanted is None or number in wanted:
-            turn = _UPRIGHT.get(frame.rotation % 360)  # degrees counter-clockwise
+            rotation = _UPRIGHT.get(frame.rotation % 360)  # degrees counter-clockwise
             image = frame.to_image()
-            yield image if turn is None else image.transpose(turn)
+            yield image if rotation is None else image.transpose(rotation)
 
 
 class FilmReader:
-    """Any frame of a film of constant rate, such as the package writes, by its number.
+    """Random access to the frames of a film of constant rate, such as the package writes.
 
-    It decodes from the key frame before it, or goes on from the frame given last.
+    Decoding starts at the key frame before the frame, or continues from the last frame returned.
 
     Raises:
         ValueError: naming the file, if it cannot be read.
@@ -107,7 +111,7 @@ class FilmReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _header(path)  # says what is wrong with it
+        _header(path)  # raises for a file that is not a video
         self._container = av.open(str(path))
         self._stream = self._container.streams.video[0]
         self._decoded = self._container.decode(self._stream)
@@ -115,7 +119,7 @@ class FilmReader:
         self._start = self._stream.start_time or 0
         rate = float(self._stream.average_rate or _DEFAULT_FPS)
         self._ticks = 1 / rate / float(self._stream.time_base or 1)
-        """Between two frames."""
+        """Time between two frames, in units of the stream's time base."""
 
     def __getitem__(self, number: int) -> Image.Image:
         """The frame, RGB.
@@ -125,6 +129,7 @@ class FilmReader:
             ValueError: naming the file, where it is damaged.
         """
         try:
+            # Seek backwards or far ahead; otherwise decode on.
             if not self._next <= number < self._next + _NEAR:
                 begin = int(self._start + number * self._ticks)
                 self._container.seek(begin, stream=self._stream)
@@ -145,7 +150,7 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
             if not container.streams.video:
                 raise ValueError(f"{path} has no video stream")
             stream = container.streams.video[0]
-            # Threads over frames would lose those under way when one fails, now these, now those.
+            # Threads over frames would lose an unpredictable number of frames when one fails.
             stream.thread_type = "SLICE"
             for frame in container.decode(stream):
                 if frame.is_corrupt:
@@ -175,8 +180,8 @@ def _scan(path: Path, *_version: int) -> VideoScan:
     try:
         for frame in frames:
             stamps.append(frame.time)
-            turned = frame.rotation % 180 != 0
-            size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+            sideways = frame.rotation % 180 != 0
+            size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
     except ValueError as error:
         problem = str(error)
     if not stamps:
@@ -187,13 +192,13 @@ def _scan(path: Path, *_version: int) -> VideoScan:
 
 
 def _header(path: Path) -> tuple[float, float]:
-    """Seconds that a file announces, 0 where it does not; frames per second."""
+    """The duration in a file's header in seconds (0 if it has none), and its frames per second."""
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} has no video stream")
             stream = container.streams.video[0]
-            # The file's own duration may be that of its sound.
+            # The container's duration may be that of the sound, so prefer the stream's.
             seconds = (container.duration or 0) / av.time_base
             if stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
@@ -203,7 +208,7 @@ def _header(path: Path) -> tuple[float, float]:
 
 
 def _times(stamps: list[float | None], fps: float) -> Float[np.ndarray, " n"]:
-    """The file's own time stamps, or a constant rate where they are missing or go back."""
+    """Times from the file's time stamps; from a constant rate if one is missing or decreases."""
     known = np.array([np.nan if stamp is None else stamp for stamp in stamps])
     increasing = np.isfinite(known).all() and (np.diff(known) > 0).all()
     return known - known[0] if increasing else np.arange(len(known)) / fps

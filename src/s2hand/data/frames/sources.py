@@ -29,24 +29,24 @@ _REMEDY = "; fetch it again, or leave it out (skip)"
 
 
 class FrameSource(Protocol):
-    """Frames in order, and how detections find them."""
+    """Frames in order, with a way to join detections."""
 
     @property
     def times(self) -> Float[np.ndarray, " n"] | None:
-        """When each frame is shown, seconds from the first one, increasing; None of pictures."""
+        """Presentation times, seconds from the first frame, increasing; None for pictures."""
         ...
 
     @property
     def fps(self) -> float | None:
-        """Mean number of frames per second; None of pictures."""
+        """Mean number of frames per second; None for pictures."""
         ...
 
     def join(self, detections: Detections) -> Detections:
-        """One row per frame, named as the frame; ValueError naming a frame that has none."""
+        """One row per frame, with the frame's name; ValueError naming a frame without a row."""
         ...
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """(width, height) of each upright frame; endless for a video, whose frames are alike."""
+        """(width, height) of each upright frame; endless for a video, whose size is constant."""
         ...
 
     def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
@@ -54,12 +54,12 @@ class FrameSource(Protocol):
         ...
 
     def key(self) -> list[list[str | int]]:
-        """What identifies the content."""
+        """Values that identify the content."""
         ...
 
 
 class Pictures:
-    """One image file, or those of a folder but for ``skip`` in natural order (2 before 10)."""
+    """One image file, or a folder's without ``skip``, in natural order (2 before 10)."""
 
     times = None
     fps = None
@@ -75,15 +75,15 @@ class Pictures:
         self.files = sorted((f for f in files if f.name not in skip), key=_natural_order)
 
     def join(self, detections: Detections) -> Detections:
-        """By name."""
+        """Join by file name."""
         return detections.of_images([file.name for file in self.files])
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """From the files' headers."""
+        """Sizes from the files' headers."""
         return map(image_size, self.files)
 
     def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
-        """Read one after the other."""
+        """The images, read one by one."""
         return (read_image(self.files[position]) for position in positions)
 
     def key(self) -> list[list[str | int]]:
@@ -92,35 +92,35 @@ class Pictures:
 
 
 class Video:
-    """The frames of a video file, as far as they can be read."""
+    """The readable frames of a video file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @cached_property
     def scan(self) -> VideoScan:
-        """What can be read of the file."""
+        """The result of one pass over the file."""
         return scan_video(self.path)
 
     @property
     def times(self) -> Float[np.ndarray, " n"]:
-        """By the file's own time stamps, so at a variable rate, too."""
+        """Times from the file's time stamps, which allow a variable rate."""
         return self.scan.times
 
     @property
     def fps(self) -> float:
-        """Over the whole video; of a single frame what the file announces."""
+        """Mean rate of the whole video; for a single frame the rate in the header."""
         times = self.scan.times
         return float((len(times) - 1) / times[-1]) if len(times) > 1 else 1 / self.scan.step
 
     def join(self, detections: Detections) -> Detections:
-        """By frame number, from 0.
+        """Join by frame number, from 0.
 
-        Of a video that is damaged or cut short the rows of the readable frames are left, with a
+        For a damaged or truncated video only the rows of the readable frames are kept, with a
         warning.
 
         Raises:
-            ValueError: if a frame has no row, or if rows are left over though the video is whole.
+            ValueError: if a frame has no row, or an undamaged video has fewer frames than rows.
         """
         found, scan = detections.of_video(), self.scan
         if len(found) < len(scan.times):
@@ -128,25 +128,26 @@ class Video:
                 f"{self.path} has {len(scan.times)} frames, {found.source} only {len(found)}: run "
                 "the detector on every frame; a frame without a hand needs confidence 0"
             )
+        # More rows than frames: find those that certainly belong to the readable frames.
         readable = scan.first_of(len(found))
         if readable is None:
             raise ValueError(
                 f"{self.path} ends after {len(scan.times)} frames, but {len(found)} have "
-                "detections; is it cut short, or are they of another video?"
+                "detections; is it truncated, or are they of another video?"
             )
         if scan.problem or readable < len(found):
             logger.warning(
-                "%s: its first %d frames are used, of %d with detections",
-                scan.problem or f"{self.path} is cut short", readable, len(found),
+                "%s: using its first %d frames, of %d with detections",
+                scan.problem or f"{self.path} is truncated", readable, len(found),
             )  # fmt: skip
         return found.first(readable)
 
     def sizes(self) -> Iterator[tuple[int, int]]:
-        """The size of the frames, again and again."""
+        """The size of the frames, endlessly."""
         return repeat(self.scan.size)
 
     def images(self, positions: Sequence[int]) -> Iterator[Image.Image]:
-        """Decode in order, as far as the last of the positions."""
+        """The frames, decoded in order up to the last position."""
         return read_video(self.path, frozenset(positions))
 
     def key(self) -> list[list[str | int]]:
@@ -170,11 +171,11 @@ def read_image(path: Path, detected: bytes = b"") -> Image.Image:
 
     Args:
         path: the file.
-        detected: the SHA-256 that its detections know it by, if they do.
+        detected: the SHA-256 of the image recorded with its detections; empty if unknown.
 
     Raises:
-        ValueError: naming the file, if it is empty, truncated, no image, or not what its checksum
-            says.
+        ValueError: naming the file, if it is empty, truncated, not an image, or its checksum
+            differs.
     """
     return decode_image(read_verified(path, detected), path)
 
@@ -184,7 +185,7 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
 
     Args:
         content: the bytes.
-        path: the file they are from, for messages.
+        path: the file, for messages.
 
     Raises:
         ValueError: naming the file, if it is empty, truncated or not an image.
@@ -192,8 +193,8 @@ def decode_image(content: bytes, path: Path) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError as error:  # whose own words name a buffer
-        found = "it is empty, damaged or no image"
+    except UnidentifiedImageError as error:  # its message names a buffer, not the file
+        found = "it is empty, damaged or not an image"
         raise ValueError(f"cannot read image {path}: {found}{_REMEDY}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}{_REMEDY}") from error
@@ -203,18 +204,18 @@ def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of an upright image, from its header alone.
 
     Raises:
-        ValueError: naming the file, if it is empty or no image.
+        ValueError: naming the file, if it is empty or not an image.
     """
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # 5 to 8: a quarter turn
-            return image.size[::-1] if turned else image.size
+            sideways = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5  # 5 to 8: by 90 degrees
+            return image.size[::-1] if sideways else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
 
 
 def file_key(path: Path) -> list[str | int]:
-    """What identifies a file without reading all of it: name, size, time, head and tail."""
+    """Values that identify a file without reading all of it: name, size, time, head and tail."""
     status = path.stat()
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_PROBE_BYTES))

@@ -20,36 +20,37 @@ Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def required_bytes(frames: int, layout: Layout) -> int:
-    """Bytes that ``frames`` rows of every array take on disk, headers not counted."""
+    """Bytes of ``frames`` rows of every array on disk, without headers."""
     return frames * sum(np.dtype(dtype).itemsize * prod(shape) for dtype, shape in layout.values())
 
 
 def write_cache(
     folder: Path, frames: int, layout: Layout, chunks: Iterable[Mapping[str, np.ndarray]]
 ) -> None:
-    """Write consecutive ``chunks`` of rows so that ``folder`` appears only when all are there.
+    """Write consecutive ``chunks`` of rows; ``folder`` appears only when all are written.
 
-    The arrays grow by plain writes in a temporary folder beside ``folder``, which is renamed at the
-    end. An error, a full disk or Ctrl-C removes it; killed processes may leave a ``.partial-*``
-    folder, which nothing reads. If another process finished first, its result is kept.
+    The arrays are appended to in a temporary folder beside ``folder``, which is renamed at the end.
+    After an error, a full disk or Ctrl-C it is removed. Killed processes may leave a
+    ``.partial-*`` folder, which is never read. If another process finished first, its result is
+    kept.
 
     Raises:
-        OSError: if the disk has too little room, before anything is written, saying how much, or
-            runs full all the same.
-        ValueError: if the chunks do not add up to ``frames`` rows of the layout.
+        OSError: if the disk has too little space, before anything is written and with the space
+            needed, or if it fills up nevertheless.
+        ValueError: if the chunks are not ``frames`` rows of the layout in total.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     needed, free = required_bytes(frames, layout), shutil.disk_usage(folder.parent).free
     if needed > free:
         raise OSError(
             f"{folder.parent} has {free / 1e9:.2f} GB free and the {frames} frames of this cache "
-            f"need {needed / 1e9:.2f} GB: make room, point S2HAND_CACHE to another disk, take "
+            f"need {needed / 1e9:.2f} GB: free some space, set S2HAND_CACHE to another disk, use "
             "fewer or smaller frames, or render on the fly (cache=false)"
         )
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
         _write_arrays(partial, frames, layout, chunks)
-        partial.chmod(0o755)  # mkdtemp makes it private; a cache may be shared
+        partial.chmod(0o755)  # mkdtemp makes it private, but users may share a cache
         _rename(partial, folder)
     except OSError as error:
         message = f"{error.strerror or error} while writing a cache of {needed / 1e9:.2f} GB"
@@ -65,9 +66,10 @@ def read_once(
     layout: Layout,
     read: Callable[[], tuple[int, Iterable[Mapping[str, np.ndarray]]]],
 ) -> dict[str, np.ndarray]:
-    """The rows that ``read`` makes of some files, and how many they are; read once, then cached.
+    """The rows that ``read`` parses from ``files``; read once, then cached.
 
-    The key changes with the ``version`` of the layout and with the files' stamps.
+    ``read`` returns the number of rows, and the rows. The key changes with the ``version`` of the
+    layout and with the files' stamps.
     """
     key = content_key(version=version, files=[file_stamp(file) for file in files])
     folder = default_root() / f"{kind}-{key}"
@@ -78,10 +80,12 @@ def read_once(
 
 
 def open_cache(folder: Path, frames: int | None, layout: Layout) -> dict[str, np.ndarray]:
-    """The arrays of a complete cache, memory-mapped read-only; None: as many rows as the first has.
+    """The arrays of a complete cache, memory-mapped read-only.
+
+    ``frames`` is the number of rows expected; None accepts that of the first array.
 
     Raises:
-        ValueError: if an array is not what the layout says, naming the file.
+        ValueError: if an array differs from the layout, naming the file.
     """
     arrays = {}
     for name, (dtype, shape) in layout.items():
@@ -89,12 +93,12 @@ def open_cache(folder: Path, frames: int | None, layout: Layout) -> dict[str, np
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: {error}; delete {folder} to make it anew") from error
+            raise ValueError(f"{path}: {error}; delete {folder} to make it again") from error
         frames = len(array) if frames is None and array.ndim else frames
         if array.shape != (frames, *shape) or array.dtype != np.dtype(dtype):
             raise ValueError(
                 f"{path} holds {array.dtype} {array.shape}, not {dtype} {(frames, *shape)}; "
-                f"delete {folder} to make it anew"
+                f"delete {folder} to make it again"
             )
         arrays[name] = array
     return arrays
@@ -115,7 +119,7 @@ def _write_arrays(
                 block = np.ascontiguousarray(chunk[name], dtype=dtype)
                 if block.shape[1:] != shape:
                     raise ValueError(f"{name}: rows of shape {block.shape[1:]}, not {shape}")
-                # Not a memory map: on a full disk a write raises, a mapped page kills the process.
+                # On a full disk a write raises, but a memory map would kill the process.
                 files[name].write(block.tobytes())
                 rows[name] += len(block)
         if any(count != frames for count in rows.values()):

@@ -18,22 +18,22 @@ from s2hand.files.progress import progress
 from s2hand.types import HandBatch
 
 VERSION = 2
-"""Raise it with every change that alters the maps: caches made before are then left alone."""
+"""Increment it with every change that alters the maps; older caches are then ignored."""
 Extract = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class FeatureDataset(WrappedDataset):
-    """A dataset whose samples carry cached features beside their pixels.
+    """A dataset that adds cached features to its samples.
 
-    The pixels stay: the photometric losses compare with them. Only a dataset whose images do not
-    change from visit to visit may be wrapped: no pixel augmentation.
+    The pixels stay in the samples, because the photometric losses need them. The wrapped dataset
+    must return the same image at every visit, so without pixel augmentation.
 
     Args:
         dataset: the frames.
         extract: images [n, 3, h, w] in 0..1 to a tuple of maps [n, c, h', w'].
-        extract_key: changes when ``extract`` does.
-        cache: folder that holds the maps in fp16, in a folder of its own named by both keys;
-            ``$S2HAND_CACHE`` or ``~/.cache/s2hand`` by default.
+        extract_key: a key that changes with ``extract``.
+        cache: parent of the folder with the maps in fp16, which is named by both keys; by default
+            ``$S2HAND_CACHE`` or ``~/.cache/s2hand``.
     """
 
     chunk = 8
@@ -65,14 +65,15 @@ class FeatureDataset(WrappedDataset):
         return self._key
 
     def prepare(self) -> None:
-        """Compute the maps unless they are there; an interrupted computation leaves nothing.
+        """Compute the maps unless they exist; an interrupted computation leaves no files.
 
         Raises:
-            ValueError: if a map exceeds what fp16 can hold.
+            ValueError: if a map exceeds the range of fp16.
         """
         self.dataset.prepare()
         if self._extract is None:
             return
+        # The first frame gives the shapes of the maps.
         first = self._extract(self.dataset[0].image)
         self._layout = {str(i): ("<f2", tuple(m.shape[1:])) for i, m in enumerate(first)}
         if not self.folder.is_dir():
@@ -88,8 +89,8 @@ class FeatureDataset(WrappedDataset):
             maps = [m.half().numpy(force=True) for m in self._extract(images)]
             if not all(np.isfinite(m).all() for m in maps):
                 raise ValueError(
-                    f"frozen features of the frames from {self.dataset.names[start]!r} on exceed "
-                    "fp16: switch the cache off (data.cache_features=false)"
+                    f"frozen features of the chunk at {self.dataset.names[start]!r} exceed the "
+                    "range of fp16: switch the cache off (data.cache_features=false)"
                 )
             yield {str(i): m for i, m in enumerate(maps)}
 

@@ -1,4 +1,4 @@
-"""Many small files read by several threads, ahead of where they are needed."""
+"""Many small files read ahead by several threads."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ Content = TypeVar("Content")
 
 THREADS = 16
 MAX_CHUNK = 32
-"""Files that a thread reads in one go: enough that handing them over costs nothing."""
+"""Files per task of a thread: enough to make the overhead of a task negligible."""
 
 
 def read_ahead(
     read: Callable[[Source], Content], sources: Sequence[Source], threads: int = THREADS
 ) -> Generator[Content, None, None]:
-    """What ``read`` makes of each source, in order; the threads are two chunks each ahead at most.
+    """The result of ``read`` for each source, in order; each thread is at most two chunks ahead.
 
-    Threads wait for the disk or the network at the same time, which is what opening files costs
-    where they are not in memory yet. They parse one after the other, as Python does: where nothing
-    has to be waited for, nothing is gained.
+    The threads wait for the disk or the network in parallel, which is the main cost of opening
+    files that are not in memory yet. Python parses in one thread at a time, so there is no gain
+    where nothing has to be waited for.
 
-    An error of ``read`` is raised where its chunk comes in the order; then, and when the caller
-    stops early (``close``, Ctrl-C), what is not begun is not read.
+    An error of ``read`` is raised at the position of its chunk. Then, and when the caller stops
+    early (``close``, Ctrl-C), the remaining sources are not read.
     """
+    # Small lists make small chunks, so that all threads have work.
     size = min(max(len(sources) // (4 * threads), 1), MAX_CHUNK)
     stopped = Event()
     pending: deque[Future[list[Content]]] = deque()

@@ -1,4 +1,4 @@
-"""A long list of texts as two arrays, which the workers of a loader share."""
+"""A long list of texts as two arrays, shared by the workers of a loader."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 
 
 class Texts(Sequence[str]):
-    """Names or paths of many files in one buffer instead of an object each.
+    """Names or paths of many files in one buffer instead of one object each.
 
-    Reading an object of Python's writes to it (it counts its users), so every worker that looks up
-    names of a list ends with a copy of them of its own; of this buffer nothing is ever copied.
+    Reading a Python object writes to its reference count, so every worker that looks up names in a
+    list ends with a copy of their memory. This buffer is never copied.
+
+    >>> Texts(["0.jpg", "1.jpg"])[1]
+    '1.jpg'
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -29,7 +32,7 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """One text, or a list of some."""
+        """One text, or a list for a slice."""
         rows = range(len(self))[index]
         if isinstance(rows, range):
             return [self[row] for row in rows]
@@ -37,7 +40,7 @@ class Texts(Sequence[str]):
         return self._bytes[start:end].tobytes().decode("utf-8", "surrogateescape")
 
     def __eq__(self, other: object) -> bool:
-        """Whether a list, tuple or the like holds the same texts."""
+        """Whether another sequence, such as a list, holds the same texts."""
         if not isinstance(other, Sequence) or isinstance(other, str):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
@@ -45,5 +48,5 @@ class Texts(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """As the list it stands for, cut short."""
+        """The first three texts."""
         return f"Texts({self[:3]!r}{', ...' if len(self) > 3 else ''})"
