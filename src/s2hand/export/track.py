@@ -184,10 +184,6 @@ def read_track(path: str | Path) -> Record:
     Raises:
         ValueError: if the file has another schema, a field is missing, or fields differ in their
             number of frames.
-
-    >>> track = read_track("hand/track.npz")  # doctest: +SKIP
-    >>> track["joints"].shape  # [frames, 21, 3], metres, camera space  # doctest: +SKIP
-    (300, 21, 3)
     """
     record = read_record(path, SCHEMA)
     _check_rows(record, path)
