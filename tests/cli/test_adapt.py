@@ -205,14 +205,17 @@ def test_files_of_the_user_are_found_before_anything_is_fitted(
     clip = write_clip(tmp_path / "clip")
     source = tmp_path / "overlay.mp4"
     shutil.copy(clip.source, source)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"mine")
     monkeypatch.delattr(cli_adapt, "adapt")
+    start = tmp_path / "checkpoints" / "last.ckpt"
     arguments = [f"source={source}", f"detections={clip.detections}", f"out={tmp_path}"]
-    for more, file in (([], source), (["checkpoint={}"], tmp_path / "checkpoints" / "last.ckpt")):
+    for more, file in (([], source), (["checkpoint={}"], start)):
         more = [text.format(file) for text in more]
+        if file == start:
+            start.parent.mkdir()
+            start.write_bytes(b"mine")
         assert run_command(main, *arguments, *more) == 1
         assert f"{file} would replace the input {file}" in capsys.readouterr().err
+    start.unlink()
     source.rename(tmp_path / "hand.glb")
     arguments[0] = f"source={clip.source}"
     assert run_command(main, *arguments) == 1

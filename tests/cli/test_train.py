@@ -251,7 +251,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_previous(
         fit(cfg)
     shutil.copy(plain.saved[3], last.with_name("previous.ckpt"))
     module, trainer = fit(cfg)
-    assert f"{last} is damaged, now last.ckpt.damaged; going on" in caplog.text
+    assert f"{last} is damaged, renamed to last.ckpt.damaged" in caplog.text
     assert trainer.global_step == STEPS
     assert_equal(module.state_dict(), plain.weights)
     files = {path.name: path for path in last.parent.iterdir()}
@@ -354,7 +354,7 @@ def test_a_sweep_of_jobs_of_several_processes_is_refused(tmp_path: Path) -> None
     reasons = [json.loads(path.read_text()) for path in tmp_path.rglob("failed.json")]
     assert len(reasons) == 2
     for reason in reasons:
-        assert "-m with 2 processes for each job" in str(reason)
+        assert "-m with 2 processes per job" in str(reason)
         assert "trainer=gpu or trainer=cpu" in str(reason)
     assert not list(tmp_path.rglob("*.ckpt"))
 

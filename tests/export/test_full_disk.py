@@ -99,7 +99,7 @@ def test_no_half_file_and_a_message_with_the_path(
         path.write_bytes(b"older")
     # What is written beside the good name goes to a device on which there is no space.
     monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
-    os.symlink("/dev/full", path.with_name(f".{path.stem}.full{path.suffix}"))
+    os.symlink("/dev/full", path.with_name(f".{path.stem}.s2hand-full{path.suffix}"))
     with pytest.raises(OSError, match=rf"No space left on device: '.*/{name}'") as caught:
         WRITERS[name](path, record)
     assert caught.value.errno == errno.ENOSPC

@@ -37,7 +37,7 @@ def test_scale_prior_measures_the_hands_own_joints(sample):
     asked = []
 
     class Layer:
-        def own_joints(self, hand, convention):
+        def native_joints(self, hand, convention):
             asked.append((hand, convention))
             return own
 

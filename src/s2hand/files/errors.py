@@ -50,6 +50,9 @@ def ended(error: BaseException, after: str = "") -> int:
 def message(error: BaseException) -> str:
     """The message for the user: a constructor's own message if Hydra wrapped it."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        where = re.search(r"full_key: (\S+)", str(error))
+        if isinstance(error.__cause__, TypeError) and where:  # a library's, which names no setting
+            return f"{where[1]}: {error.__cause__}"
         return message(error.__cause__)
     if of_worker := re.match(r"Caught (\w+) in DataLoader worker process", str(error)):
         return _last_words(str(error), of_worker[1])
