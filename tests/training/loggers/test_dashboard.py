@@ -227,6 +227,6 @@ def test_rows_of_a_table_may_lack_cells() -> None:
 
 
 def test_what_is_no_run_file_is_refused(offline: None) -> None:
-    with pytest.raises(ValueError, match="no wandb run file"):
+    with pytest.raises(ValueError, match="not a wandb run file"):
         list(importlib.import_module("offline_run").records(b"PK\x03\x04"))
     assert "offline_run" in sys.modules
